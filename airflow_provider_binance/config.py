@@ -1,0 +1,238 @@
+"""`BinanceConfig`: every setting, read in one place.
+
+Precedence: keyword (or command line) > Airflow connection > environment `BINANCE_<FIELD>` > YAML file > default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from airflow_provider_binance.errors import ConfigError
+from airflow_provider_binance.market import Market
+from airflow_provider_binance.masking import mask_url
+
+Environment = Literal["production", "testnet", "simulator"]
+
+_PRODUCTION_URLS = {
+    "spot_rest_url": "https://api.binance.com",
+    "um_rest_url": "https://fapi.binance.com",
+    "cm_rest_url": "https://dapi.binance.com",
+    "spot_stream_url": "wss://stream.binance.com:9443",
+    "um_stream_url": "wss://fstream.binance.com",
+    "cm_stream_url": "wss://dstream.binance.com",
+    "archive_url": "https://data.binance.vision",
+    "archive_listing_url": "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision",
+}
+_TESTNET_URLS = {
+    "spot_rest_url": "https://testnet.binance.vision",
+    "um_rest_url": "https://demo-fapi.binance.com",
+    "cm_rest_url": "https://testnet.binancefuture.com",
+    "spot_stream_url": "wss://stream.testnet.binance.vision:9443",
+    "um_stream_url": "wss://demo-fstream.binance.com",
+    "cm_stream_url": "wss://dstream.binancefuture.com",
+}
+_TESTNET_HOSTS = ("testnet.binance.vision", "binancefuture.com", "demo-api.binance.com", "demo-fapi.binance.com",
+                  "demo-dapi.binance.com", "demo-stream.binance.com", "demo-fstream.binance.com",
+                  "demo-dstream.binance.com")  # fmt: skip
+_PRODUCTION_HOSTS = ("binance.com", "binance.vision", "amazonaws.com")
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+def _listed(value: Any) -> Any:
+    """A list given as text: JSON (`["BTCUSDT"]`) or comma-separated (`BTCUSDT,ETHUSDT`)."""
+    if isinstance(value, str):
+        text = value.strip()
+        return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+    return value
+
+
+def _mapped(value: Any) -> Any:
+    """A mapping given as JSON text; one bare URL serves http and https alike."""
+    if isinstance(value, str):
+        text = value.strip()
+        return json.loads(text) if text.startswith("{") else ({"http": text, "https": text} if text else {})
+    return value
+
+
+TextList = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class BinanceConfig(BaseModel):
+    """Settings as a value: frozen, compared by value, secrets masked in every `repr`.
+
+    Build it with keywords, or with `BinanceConfig.load` to read connection, environment and YAML file too. Raises
+    ConfigError, which names the field, the value (never a secret one) and every way to set it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
+
+    api_key: SecretStr | None = Field(None, description="API key; public market data needs none")
+    api_secret: SecretStr | None = Field(None, description="HMAC secret of the key")
+    private_key: SecretStr | None = Field(None, description="PEM text of an RSA or Ed25519 key, in place of the secret")
+    private_key_password: SecretStr | None = Field(None, description="password of the private key")
+    testnet: bool = Field(False, description="use the test hosts of all three markets; they have no archive")
+    rate_limit_requests_per_minute: int | None = Field(
+        None, ge=1, description="additional cap on request weight per minute; default: the venue's own limit"
+    )
+    symbols: TextList = Field(default_factory=list, description="symbols of the universe, JSON or comma-separated")
+    timeframes: TextList = Field(default_factory=list, description="intervals of the universe")
+    markets: Annotated[list[Market], BeforeValidator(_listed)] = Field(
+        default_factory=lambda: [Market.SPOT], description="markets of the universe: spot, um, cm"
+    )
+    store_url: str = Field("sqlite:///binance.db", description="ingest database: postgresql+psycopg://… or sqlite:///…")
+    store_schema: str | None = Field(None, description="PostgreSQL schema of the tables; default: the search path's")
+    environment: Environment | None = Field(
+        None, description="production, testnet or simulator; default: told by the hosts"
+    )
+    proxies: Annotated[dict[str, str], BeforeValidator(_mapped)] = Field(
+        default_factory=dict, description="proxy URL, or JSON of scheme to URL"
+    )
+    rate_limit_store: str = Field("auto", description="where the weight budget lives: auto, memory://, file:///path")
+    egress_id: str | None = Field(None, description="name of the IP address that requests leave by; default: the proxy")
+    kline_close_lag_seconds: float = Field(
+        2.0, ge=0, le=60, description="a kline is closed when its close_time lies this far before the server's time"
+    )
+    request_timeout_seconds: float = Field(20.0, gt=0, le=300, description="time-out of one request")
+    spot_rest_url: str = Field("", description="REST of spot: scheme, host, optional path prefix")
+    um_rest_url: str = Field("", description="REST of USDⓈ-M futures")
+    cm_rest_url: str = Field("", description="REST of COIN-M futures")
+    spot_stream_url: str = Field("", description="streams of spot")
+    um_stream_url: str = Field("", description="streams of USDⓈ-M futures")
+    cm_stream_url: str = Field("", description="streams of COIN-M futures")
+    archive_url: str = Field("", description="archive, without /data")
+    archive_listing_url: str = Field("", description="S3 listing of the archive")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _config_error(error, values) from None
+        hosts = {**_PRODUCTION_URLS, **(_TESTNET_URLS if self.testnet else {})}
+        for name, default in hosts.items():
+            object.__setattr__(self, name, (getattr(self, name) or default).rstrip("/"))
+        object.__setattr__(self, "environment", self.environment or self._told_environment())
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        connection: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        config_file: str | Path | None = None,
+        **keywords: Any,
+    ) -> Self:
+        """Settings from all ways at once; keywords that are None count as not given.
+
+        Raises:
+            ConfigError: unknown or malformed setting, unreadable file.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = _from_file(config_file) if config_file else {}
+        for name in cls.model_fields:
+            if (text := environ.get(f"BINANCE_{name.upper()}", "")) != "":
+                values[name] = text
+        for given in (connection or {}, keywords):
+            values.update({name: value for name, value in given.items() if value is not None})
+        return cls(**values)
+
+    def rest_url(self, market: Market) -> str:
+        """Scheme, host and prefix of the market's REST API."""
+        return str(getattr(self, f"{market}_rest_url"))
+
+    @property
+    def has_archive(self) -> bool:
+        """Whether there is an archive: the test hosts have none."""
+        return not self.testnet and self.environment != "testnet"
+
+    @property
+    def egress(self) -> str:
+        """The name under which the weight budget knows the IP address that requests leave by."""
+        if self.egress_id:
+            return self.egress_id
+        if self.proxies:
+            return mask_url(self.proxies.get("https") or next(iter(self.proxies.values())))
+        # Two local servers are two counters: a simulator's weights are its own.
+        return urlsplit(self.spot_rest_url).netloc if self.environment == "simulator" else "direct"
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value, for masking."""
+        fields = (self.api_key, self.api_secret, self.private_key, self.private_key_password)
+        passwords = [urlsplit(url).password for url in (self.store_url, *self.proxies.values())]
+        return tuple(s.get_secret_value() for s in fields if s is not None) + tuple(p for p in passwords if p)
+
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            if name == "proxies":
+                value = {scheme: mask_url(url) for scheme, url in value.items()}
+            yield name, mask_url(value) if isinstance(value, str) else value
+
+    def _told_environment(self) -> Environment:
+        told: dict[str, str] = {}
+        for name in _PRODUCTION_URLS:
+            if name.endswith("_stream_url") or (self.testnet and name.startswith("archive")):
+                continue
+            host = urlsplit(getattr(self, name)).hostname or ""
+            told[name] = _environment_of(host)
+        kinds = set(told.values())
+        if len(kinds) == 1 and (kind := kinds.pop()) in get_args(Environment):
+            return kind  # type: ignore[return-value]  # narrowed by the membership test
+        hosts = ", ".join(f"{name}={mask_url(getattr(self, name))} ({kind})" for name, kind in told.items())
+        raise ConfigError(
+            f"cannot tell the environment from these hosts: {hosts}. {_ways('environment')} with one of: "
+            f"{', '.join(get_args(Environment))}",
+            field="environment",
+        )
+
+
+def _environment_of(host: str) -> str:
+    def within(names: tuple[str, ...]) -> bool:
+        return any(host == name or host.endswith("." + name) for name in names)
+
+    if within(_LOOPBACK_HOSTS) or host.startswith("127."):
+        return "simulator"
+    if within(_TESTNET_HOSTS):
+        return "testnet"
+    return "production" if within(_PRODUCTION_HOSTS) else "unknown"
+
+
+def _ways(name: str) -> str:
+    return (
+        f"Set {name} as keyword {name}=, environment variable BINANCE_{name.upper()}, {name}: in the YAML file "
+        f"(--config), or in the Airflow connection"
+    )
+
+
+def _config_error(error: ValidationError, values: Mapping[str, Any]) -> ConfigError:
+    lines = []
+    for detail in error.errors(include_url=False, include_context=False):
+        name = str(detail["loc"][0]) if detail["loc"] else "?"
+        if detail["type"] == "extra_forbidden":
+            lines.append(f"unknown setting {name!r}; accepted: {' '.join(BinanceConfig.model_fields)}")
+            continue
+        annotation = str(BinanceConfig.model_fields[name].annotation) if name in BinanceConfig.model_fields else ""
+        shown = "" if "Secret" in annotation else f" {mask_url(repr(values.get(name)))}"
+        lines.append(f"setting {name}{shown}: {detail['msg']}. {_ways(name)}")
+    return ConfigError("; ".join(lines), field=name)
+
+
+def _from_file(path: str | Path) -> dict[str, Any]:
+    import yaml  # here, since only --config needs it
+
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {str(path)!r}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the configuration file {str(path)!r} is not YAML: {error}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"the configuration file {str(path)!r} must be a mapping of setting to value")
+    return {str(name): value for name, value in loaded.items()}

@@ -1,0 +1,173 @@
+"""The records users meet, and the small values that travel between the rooms of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from airflow_provider_binance.registry import Dataset
+
+
+class Kline(NamedTuple):
+    """One closed kline, in the column order of the table `klines`.
+
+    Times are aware UTC; prices and quantities are exact. `volume` is always in base asset. cm leaves the quote columns
+    None, spot and um the contract columns.
+    """
+
+    market: str
+    symbol: str
+    interval: str
+    open_time: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    close_time: datetime
+    quote_volume: Decimal | None
+    trade_count: int
+    taker_buy_base_volume: Decimal
+    taker_buy_quote_volume: Decimal | None
+    contracts: Decimal | None = None
+    taker_buy_contracts: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Series:
+    """What is loaded as one line through time: `(market, dataset, symbol, interval)`, interval `''` if it has none."""
+
+    market: str
+    dataset: str
+    symbol: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.market, self.dataset, self.symbol, self.interval) if part)
+
+
+class Source(StrEnum):
+    """Where rows come from, as the ledger spells it."""
+
+    ARCHIVE = "archive"
+    REST = "rest"
+    STREAM = "stream"
+
+
+class State(StrEnum):
+    """What the ledger says of a range."""
+
+    COMPLETE = "complete"
+    EXCHANGE_GAP = "exchange_gap"
+    NOT_LISTED = "not_listed"
+    UNPUBLISHED = "unpublished"
+    UNAVAILABLE = "unavailable"
+    FAILED = "failed"
+    RETIRED = "retired"
+
+
+#: States that need no further try: the rows are there, or it is known why they never will be.
+EXPLAINED = frozenset({State.EXCHANGE_GAP, State.NOT_LISTED, State.UNAVAILABLE, State.RETIRED})
+SETTLED = EXPLAINED | {State.COMPLETE}
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageRange:
+    """One line of the table `coverage`, without its series: what is known of `[start_us, end_us)`.
+
+    `confirmed_by` is the SHA-256 of the archive file that confirmed the range (None: provisional). `evidence` is JSON
+    text or ''. `next_check_at_us` is when an unpublished piece may be asked again.
+    """
+
+    start_us: int
+    end_us: int
+    state: State
+    row_count: int = 0
+    first_id: int | None = None
+    last_id: int | None = None
+    confirmed_by: str | None = None
+    evidence: str = ""
+    checked_at_us: int = 0
+    next_check_at_us: int | None = None
+
+
+class Rows(Protocol):
+    """Normalised rows of one series in the two forms that stores take. Ascending by the time column, no duplicate keys.
+
+    `columns` names the columns carried, in the order of both forms (a source never touches a column that it does not
+    carry); the first ones are the dataset's key.
+    """
+
+    columns: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    @property
+    def first_us(self) -> int:
+        """Time of the first row (there is at least one)."""
+
+    @property
+    def last_us(self) -> int:
+        """Time of the last row."""
+
+    def times_us(self) -> Sequence[int]:
+        """The time of every row, ascending."""
+
+    def copy_chunks(self, series_id: int) -> Iterator[bytes]:
+        """COPY text (delimiter `,`, newline at each end): `series_id`, then `columns`; times as ISO text with offset."""
+
+    def tuples(self) -> Iterable[tuple[int | str | None, ...]]:
+        """A tuple per row in `columns` order: times as integer µs, decimals as canonical text, integers as int."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """The line of `ingest_log` that commits with a batch."""
+
+    source: Source
+    source_ref: str
+    started_at_us: int
+    run_ref: str = ""
+    sha256: str | None = None
+    part: int = 1
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The unit of one transaction: rows of one series, the ledger line, and what the ledger then knows of the window.
+
+    `rows` None or empty writes no row: the line and the coverage still say that the source was asked.
+    """
+
+    dataset: Dataset
+    series: Series
+    start_us: int
+    end_us: int
+    rows: Rows | None
+    line: LedgerLine
+    coverage: Sequence[CoverageRange] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What a batch did to the table, counted by the database. `kept` rows differed, but a source of higher rank won."""
+
+    rows_read: int = 0
+    rows_inserted: int = 0
+    rows_updated: int = 0
+    rows_unchanged: int = 0
+    rows_kept: int = 0
+
+    def __add__(self, other: WriteResult) -> WriteResult:
+        return WriteResult(
+            self.rows_read + other.rows_read,
+            self.rows_inserted + other.rows_inserted,
+            self.rows_updated + other.rows_updated,
+            self.rows_unchanged + other.rows_unchanged,
+            self.rows_kept + other.rows_kept,
+        )

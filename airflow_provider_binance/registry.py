@@ -1,0 +1,137 @@
+"""The registry of datasets: columns, key, sources and layout, said once and read by planner, normaliser, store and CLI.
+
+Adding a dataset is one entry here and its normaliser in `normalize.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.market import Market
+
+
+class Kind(StrEnum):
+    """The type of a column: what the two stores make of it is theirs."""
+
+    DECIMAL = "decimal"
+    TIME = "time"
+    INTEGER = "integer"
+    SMALL_INTEGER = "small_integer"  # 32 bit in the physical table, bigint to the reader
+    BOOLEAN = "boolean"
+    TEXT = "text"
+
+
+class Continuity(StrEnum):
+    """How one knows that nothing is missing: every grid instant has a row, or ids run without a hole."""
+
+    GRID = "grid"
+    ID = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a dataset, after market, symbol and (if the dataset has one) interval."""
+
+    name: str
+    kind: Kind
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestPaging:
+    """How one market's REST route is paged: path, the limits worth asking for, and the width of its window.
+
+    `limits` maps a `limit` to its weight, charged at the higher of documented and measured.
+    """
+
+    path: str
+    limits: Mapping[int, int]
+    newest_first: bool = False
+    max_window_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One dataset: its table is called as it is."""
+
+    name: str
+    number: int
+    markets: tuple[Market, ...]
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    time_column: str
+    continuity: Continuity
+    has_interval: bool
+    archive_folder: str | None = None
+    rest: Mapping[Market, RestPaging] = field(default_factory=dict)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names in table order, without market, symbol, interval."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column called `name`."""
+        return next(column for column in self.columns if column.name == name)
+
+
+_PRICE = tuple(Column(name, Kind.DECIMAL) for name in ("open", "high", "low", "close"))
+
+KLINES = Dataset(
+    name="klines",
+    number=1,
+    markets=tuple(Market),
+    columns=(
+        Column("open_time", Kind.TIME),
+        *_PRICE,
+        Column("volume", Kind.DECIMAL),
+        Column("close_time", Kind.TIME),
+        Column("quote_volume", Kind.DECIMAL, nullable=True),
+        Column("trade_count", Kind.SMALL_INTEGER),
+        Column("taker_buy_base_volume", Kind.DECIMAL),
+        Column("taker_buy_quote_volume", Kind.DECIMAL, nullable=True),
+        Column("contracts", Kind.DECIMAL, nullable=True),
+        Column("taker_buy_contracts", Kind.DECIMAL, nullable=True),
+    ),
+    key=("open_time",),
+    time_column="open_time",
+    continuity=Continuity.GRID,
+    has_interval=True,
+    archive_folder="klines",
+    rest={
+        Market.SPOT: RestPaging("/api/v3/klines", {1000: 2}),
+        # 499 costs 2 and 1500 costs 10: per unit of weight the small page carries 1.7 × the rows.
+        Market.UM: RestPaging("/fapi/v1/klines", {499: 2, 1500: 10}),
+        Market.CM: RestPaging("/dapi/v1/klines", {499: 2, 1500: 10}, newest_first=True, max_window_days=200),
+    },
+)
+
+_DATASETS: dict[str, Dataset] = {KLINES.name: KLINES}
+
+
+def datasets() -> tuple[Dataset, ...]:
+    """All registered datasets, in the order of their numbers."""
+    return tuple(sorted(_DATASETS.values(), key=lambda dataset: dataset.number))
+
+
+def dataset(name: str) -> Dataset:
+    """The dataset called `name`; raises InputError with the registered names."""
+    try:
+        return _DATASETS[name]
+    except KeyError:
+        raise InputError(f"unknown dataset {name!r}; this version has: {' '.join(sorted(_DATASETS))}") from None
+
+
+def register(entry: Dataset) -> None:
+    """Add a dataset; its name and number must be new."""
+    if any(entry.name == d.name or entry.number == d.number for d in _DATASETS.values()):
+        raise InputError(f"dataset {entry.name!r} (number {entry.number}) is registered already")
+    _DATASETS[entry.name] = entry
+
+
+def unregister(name: str) -> None:
+    """Take a dataset out again (tests register their own)."""
+    _DATASETS.pop(name, None)
