@@ -1,0 +1,1 @@
+"""The archive data.binance.vision: which files there are, fetching one, reading one."""

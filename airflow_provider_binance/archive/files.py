@@ -1,0 +1,158 @@
+"""Fetch one archive file: streamed to a file without a name, checked against its `.CHECKSUM`, then read part by part."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
+
+from airflow_provider_binance.archive.http import ArchiveHttp
+from airflow_provider_binance.archive.layout import ArchiveFile
+from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import CorruptArchiveError, UnreachableError
+from airflow_provider_binance.market import to_us
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger(__name__)
+
+#: CSV bytes of one part, which is one transaction: about 80,000 klines, so that a month of 1m is one part and a month
+#: of 1s some twenty, and never more than 12 MB of it in memory.
+PART_BYTES = 12 * 1024 * 1024
+_BLOCK = 256 * 1024
+#: A CSV of klines shrinks to a third; a hundred times is no kline file.
+_MOST_RATIO = 100
+_CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})(?:\s|$)")
+
+
+@dataclass(slots=True)
+class FetchedFile:
+    """A verified file in a temporary file that the system forgets when it is closed or the process dies."""
+
+    file: ArchiveFile
+    content: IO[bytes]
+    sha256: str
+    size: int
+    last_modified_us: int
+    bytes_downloaded: int
+
+    def parts(self) -> Iterator[tuple[int, int, bytes]]:
+        """`(part, parts, csv)` with whole lines each. Raises CorruptArchiveError for a zip that is not one CSV."""
+        try:
+            with zipfile.ZipFile(self.content) as archive:
+                members = archive.infolist()
+                expected = self.file.name.removesuffix(".zip") + ".csv"
+                if [member.filename for member in members] != [expected]:
+                    raise CorruptArchiveError(
+                        f"archive file {self.file.path} holds {[m.filename for m in members][:3]}, not just {expected}",
+                        ref=self.file.path,
+                    )
+                total = members[0].file_size
+                if total > _MOST_RATIO * max(self.size, 1024):
+                    raise CorruptArchiveError(
+                        f"archive file {self.file.path} claims to unpack to {total} bytes, over {_MOST_RATIO} times its size",
+                        ref=self.file.path,
+                    )
+                with archive.open(members[0]) as csv:
+                    yield from _cut(csv, max(1, -(-total // PART_BYTES)))
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
+            raise CorruptArchiveError(f"archive file {self.file.path} is no sound zip: {error}", ref=self.file.path) from error
+
+    def close(self) -> None:
+        """Free the disk space."""
+        self.content.close()
+
+
+def fetch(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> FetchedFile:
+    """The verified file; a wrong checksum is tried once more, since a file may be republished between two requests.
+
+    Raises:
+        ArchiveFileMissingError: there is no such file, or no checksum of it.
+        CorruptArchiveError: twice not what its checksum says.
+    """
+    try:
+        return _fetch_once(config, http, file)
+    except CorruptArchiveError as error:
+        log.warning("%s; trying once more", error)
+        return _fetch_once(config, http, file)
+
+
+def _fetch_once(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> FetchedFile:
+    url = f"{config.archive_url}/{quote(file.path)}"
+    text = http.get(url + ".CHECKSUM", lambda answer: answer.content, ref=file.path + ".CHECKSUM")
+    if (match := _CHECKSUM.match(text)) is None:
+        raise CorruptArchiveError(f"archive {file.path}.CHECKSUM holds no SHA-256: {text[:80]!r}", ref=file.path)
+    expected = match[1].decode().lower()
+    download = _Download(file)
+    try:
+        http.get(url, download.take, headers=download.headers, ref=file.path)
+        actual = download.digest.hexdigest()
+        if actual != expected:
+            raise CorruptArchiveError(
+                f"archive file {file.path} has SHA-256 {actual[:16]}…, its CHECKSUM says {expected[:16]}…",
+                ref=file.path,
+            )
+    except BaseException:
+        download.content.close()
+        raise
+    download.content.seek(0)
+    modified = download.last_modified_us if download.last_modified_us is not None else file.end_us
+    return FetchedFile(file, download.content, actual, download.size, modified, download.received)
+
+
+class _Download:
+    """The state of one download over several attempts: a cut one goes on where it stopped, if the file is the same."""
+
+    def __init__(self, file: ArchiveFile) -> None:
+        self._file = file
+        self.content: IO[bytes] = tempfile.TemporaryFile(prefix="binance-ingest-")
+        self.digest = hashlib.sha256()
+        self.headers: dict[str, str] = {}
+        self.size = 0
+        self.received = 0
+        self.last_modified_us: int | None = None
+
+    def take(self, answer: requests.Response) -> None:
+        """Read one answer to its end. Raises UnreachableError if it ends before its Content-Length."""
+        if not (answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {self.size}-")):
+            self.content.seek(0)
+            self.content.truncate()
+            self.digest = hashlib.sha256()
+            self.size = 0
+        length = answer.headers.get("Content-Length")
+        due = self.size + int(length) if length and length.isdecimal() else None
+        if (stamp := answer.headers.get("Last-Modified")) is not None:
+            self.last_modified_us = to_us(parsedate_to_datetime(stamp))
+        etag = answer.headers.get("ETag")
+        try:
+            for block in answer.iter_content(_BLOCK):
+                self.content.write(block)
+                self.digest.update(block)
+                self.size += len(block)
+                self.received += len(block)
+        finally:
+            if etag:
+                self.headers.update({"Range": f"bytes={self.size}-", "If-Range": etag})
+        if due is not None and self.size < due:
+            raise UnreachableError(f"cut after {self.size} of {due} bytes")
+
+
+def _cut(csv: IO[bytes], parts: int) -> Iterator[tuple[int, int, bytes]]:
+    rest = b""
+    for part in range(1, parts + 1):
+        data = rest + csv.read(PART_BYTES if part < parts else -1)
+        if part == parts:
+            rest = b""
+        else:
+            data, newline, rest = data.rpartition(b"\n")
+            data += newline
+        yield part, parts, data

@@ -1,0 +1,100 @@
+"""HTTP to the archive: no key, no cookie, one retry loop, redirects followed without anything to leak."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import (
+    ArchiveError,
+    ArchiveFileMissingError,
+    BinanceError,
+    RestrictedLocationError,
+    UnreachableError,
+)
+from airflow_provider_binance.masking import mask_url
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger(__name__)
+_ATTEMPTS = 5
+_LONGEST_SLEEP_SECONDS = 20.0
+T = TypeVar("T")
+
+
+class ArchiveHttp:
+    """Requests to the archive and its listing, one session per thread. Close it when done."""
+
+    def __init__(self, config: BinanceConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._config = config
+        self._sleep = sleep
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def close(self) -> None:
+        """Drop the pooled connections."""
+        for session in self._sessions:
+            session.close()
+        self._sessions.clear()
+
+    def get(self, url: str, read: Callable[[requests.Response], T], *, headers: Mapping[str, str] | None = None,
+            params: Mapping[str, str] | None = None, ref: str) -> T:  # fmt: skip
+        """What `read` makes of the streamed answer; passing failures are tried again, `read` included.
+
+        Raises:
+            ArchiveFileMissingError: HTTP 404.
+            RestrictedLocationError: HTTP 451.
+            UnreachableError: five attempts in vain.
+            ArchiveError: any other 4xx.
+        """
+        import requests
+
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._session().get(
+                    url, params=params, headers=dict(headers or {}), stream=True,
+                    timeout=self._config.request_timeout_seconds,
+                ) as answer:  # fmt: skip
+                    _raise_for(answer, ref)
+                    return read(answer)
+            except (requests.RequestException, UnreachableError, OSError) as error:
+                if isinstance(error, OSError) and not isinstance(error, requests.RequestException | ConnectionError):
+                    raise
+                reason = mask_url(str(error))
+                if attempt == _ATTEMPTS:
+                    raise UnreachableError(f"archive {ref}: {attempt} attempts in vain, the last: {reason}") from error
+                pause = random.uniform(0.2, 1) * min(_LONGEST_SLEEP_SECONDS, 0.5 * 2**attempt)  # noqa: S311  # jitter
+                log.warning("archive %s: attempt %d failed (%s), next in %.1f s", ref, attempt, reason, pause)
+                self._sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            import requests
+
+            session = self._local.session = requests.Session()
+            session.trust_env = not self._config.proxies
+            session.proxies.update(self._config.proxies)
+            session.headers["Accept-Encoding"] = "identity"
+            self._sessions.append(session)
+        return session
+
+
+def _raise_for(answer: requests.Response, ref: str) -> None:
+    if answer.status_code < 400:
+        return
+    if answer.status_code == 404:
+        raise ArchiveFileMissingError(f"archive {ref}: there is no such file (404)", ref=ref, status=404)
+    if answer.status_code == 451:
+        raise RestrictedLocationError(f"archive {ref}: HTTP 451, not served to this location", status=451)
+    if answer.status_code >= 500 or answer.status_code in (408, 429):
+        raise UnreachableError(f"HTTP {answer.status_code}", status=answer.status_code)
+    error: type[BinanceError] = ArchiveError
+    raise error(f"archive {ref}: HTTP {answer.status_code}", ref=ref, status=answer.status_code)

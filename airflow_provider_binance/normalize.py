@@ -1,0 +1,318 @@
+"""Binance's kline shapes → rows. Sole owner of ms-or-µs and of cm's shifted columns.
+
+Archive lines and REST pages are brought to one form, twelve comma-separated fields a line, and stay bytes from there to
+the database (`KlineRows`): a page of the bulk path is never a Python object per value. Anything that the bulk path does
+not know to the letter (quotes, exponents, blanks, a header in an odd place) goes through the slow reader, which ends in
+the same lines or in CorruptArchiveError / MalformedResponseError. `klines()` is the record path beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from functools import partial
+
+from airflow_provider_binance.errors import CorruptArchiveError, IngestError, MalformedResponseError
+from airflow_provider_binance.market import DAY_US, Interval, Market, from_us
+from airflow_provider_binance.records import Kline, Series
+
+_FIELDS = 12
+_PLAIN = b"0123456789.,\n"
+_CHUNK_ROWS = 8192
+_DAY_MS = DAY_US // 1000
+
+#: Columns that a kline line carries, in the order in which both forms of `KlineRows` give them.
+_QUOTED = (
+    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trade_count",
+    "taker_buy_base_volume", "taker_buy_quote_volume",
+)  # fmt: skip
+_COIN = (
+    "open_time", "open", "high", "low", "close", "contracts", "close_time", "volume", "trade_count",
+    "taker_buy_contracts", "taker_buy_base_volume",
+)  # fmt: skip
+
+
+def carried_columns(market: Market) -> tuple[str, ...]:
+    """The columns that klines of `market` carry, slot by slot (the twelfth slot is unused)."""
+    return _COIN if market is Market.CM else _QUOTED
+
+
+class KlineRows:
+    """Klines of one series as raw lines, ascending by open time; implements `records.Rows`.
+
+    `lines` are twelve fields each, times in milliseconds or microseconds (told by the digits of the first field).
+    """
+
+    def __init__(self, lines: list[bytes], times_us: list[int], market: Market, interval: Interval) -> None:
+        self._lines = lines
+        self._times = times_us
+        self._market = market
+        self._interval = interval
+        self.columns = carried_columns(market)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @property
+    def first_us(self) -> int:
+        """Open time of the first row."""
+        return self._times[0]
+
+    @property
+    def last_us(self) -> int:
+        """Open time of the last row."""
+        return self._times[-1]
+
+    def times_us(self) -> Sequence[int]:
+        """Open time of every row."""
+        return self._times
+
+    def between(self, start_us: int, end_us: int) -> KlineRows:
+        """The rows that open in `[start_us, end_us)`."""
+        low, high = bisect_left(self._times, start_us), bisect_left(self._times, end_us)
+        if low == 0 and high == len(self._times):
+            return self
+        return KlineRows(self._lines[low:high], self._times[low:high], self._market, self._interval)
+
+    def within(self, stretches: Sequence[tuple[int, int]]) -> KlineRows:
+        """The rows that open in any of `stretches` (ascending, disjoint)."""
+        parts = [self.between(start_us, end_us) for start_us, end_us in stretches]
+        lines = [line for part in parts for line in part._lines]
+        return KlineRows(lines, [at for part in parts for at in part._times], self._market, self._interval)
+
+    def copy_chunks(self, series_id: int) -> Iterator[bytes]:
+        """COPY text: `series_id`, then `columns`, a chunk per 8,192 rows. Raises CorruptArchiveError on an odd line."""
+        render = _regular_line if self._interval.size_us <= DAY_US and not self._interval.is_calendar else _any_line
+        stamps: dict[int, tuple[bytes, bytes]] = {}
+        line_of = partial(render, b"%d," % series_id, self._interval, stamps, _DayName())
+        for at in range(0, len(self._lines), _CHUNK_ROWS):
+            chunk = self._lines[at : at + _CHUNK_ROWS]
+            try:
+                yield b"\n".join(map(line_of, chunk)) + b"\n"
+            except (ValueError, OverflowError) as error:
+                raise CorruptArchiveError(f"a kline line has not {_FIELDS} well-formed fields: {error}") from error
+
+    def tuples(self) -> Iterator[tuple[int | str | None, ...]]:
+        """A tuple per row in `columns` order: times in µs, decimals as canonical text."""
+        for at_us, line in zip(self._times, self._lines, strict=True):
+            fields = line.decode("ascii").split(",")
+            yield (
+                at_us,
+                *map(canonical, fields[1:6]),
+                int(fields[6][:13]) * 1000,
+                canonical(fields[7]),
+                int(fields[8]),
+                canonical(fields[9]),
+                canonical(fields[10]),
+            )
+
+    def klines(self, series: Series) -> Iterator[Kline]:
+        """The record path: a `Kline` per row, with Decimals and aware times."""
+        for line in self._lines:
+            yield _record(line.decode("ascii").split(","), series, self._market)
+
+
+def archive_rows(data: bytes, market: Market, interval: Interval, *, ref: str) -> KlineRows:
+    """Rows of an archive file's CSV, or of a part of it that ends at a line's end.
+
+    A header line is passed over, wherever the first field is no number; milliseconds or microseconds are told by the
+    digits. Raises CorruptArchiveError, naming `ref`, for anything that is not twelve well-formed fields a line.
+    """
+    if data and not data[:1].isdigit():
+        data = data.partition(b"\n")[2]
+    try:
+        return _rows(data.rstrip(b"\n"), market, interval)
+    except ValueError as error:
+        raise CorruptArchiveError(f"archive file {ref}: {error}", ref=ref) from error
+
+
+def page_rows(body: bytes, market: Market, interval: Interval) -> KlineRows:
+    """Rows of one REST page, a JSON array of twelve-slot arrays. Raises MalformedResponseError for anything else."""
+    text = body.strip()
+    if text == b"[]":
+        return KlineRows([], [], market, interval)
+    if text[:2] == b"[[" and text[-2:] == b"]]":
+        data = text[2:-2].replace(b"],[", b"\n").replace(b'"', b"")
+    else:
+        data = b"?"
+    try:
+        if data.translate(None, _PLAIN):
+            data = _page_lines(text)
+        return _rows(data, market, interval)
+    except ValueError as error:
+        raise MalformedResponseError(f"a page of klines is not what Binance documents: {error}") from error
+
+
+def canonical(text: str) -> str:
+    """A decimal in plain notation without exponent and without trailing zeros; raises ValueError if it is none."""
+    head, dot, tail = text.partition(".")
+    if head.isdecimal() and (not dot or tail.isdecimal()) and text.isascii() and (head[0] != "0" or len(head) == 1):
+        tail = tail.rstrip("0")
+        return f"{head}.{tail}" if tail else head
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is no decimal") from None
+    if not value.is_finite():
+        raise ValueError(f"{text!r} is no finite decimal")
+    plain = format(value, "f")
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return "0" if plain in ("-0", "") else plain
+
+
+def _rows(data: bytes, market: Market, interval: Interval) -> KlineRows:
+    """Checked rows of plain lines; raises ValueError."""
+    if not data:
+        return KlineRows([], [], market, interval)
+    if data.translate(None, _PLAIN):
+        data = _csv_lines(data)
+    lines = data.split(b"\n")
+    if data.count(b",") != len(lines) * (_FIELDS - 1) or b",," in data or b",\n" in data or b"..," in data:
+        _refuse_odd(lines)
+    digits = lines[0].index(b",")
+    if digits not in (13, 16):
+        raise ValueError(f"open time {lines[0][:digits].decode()!r} is neither milliseconds nor microseconds")
+    times = [int(line[:digits]) for line in lines]
+    if digits == 13:
+        times = [at * 1000 for at in times]
+    if any(line[digits : digits + 1] != b"," for line in lines):
+        raise ValueError("milliseconds and microseconds are mixed")
+    if any(map(int.__ge__, times, times[1:])):
+        lines, times = _ordered(lines, times)
+    return KlineRows(lines, times, market, interval)
+
+
+def _ordered(lines: list[bytes], times: list[int]) -> tuple[list[bytes], list[int]]:
+    """Sorted, with exact repetitions dropped; two different klines of one open time are refused."""
+    rows = dict(zip(times, lines, strict=True))
+    for at, line in zip(times, lines, strict=True):
+        if rows[at] != line:
+            raise ValueError(f"two different klines open at {from_us(at).isoformat()}")
+    times = sorted(rows)
+    return [rows[at] for at in times], times
+
+
+def _refuse_odd(lines: list[bytes]) -> None:
+    for number, line in enumerate(lines, 1):
+        fields = line.split(b",")
+        if len(fields) != _FIELDS or not all(fields):
+            raise ValueError(f"line {number} has not {_FIELDS} fields: {line[:80]!r}")
+    raise ValueError("not twelve fields a line")
+
+
+def _csv_lines(data: bytes) -> bytes:
+    """The slow reader of archive text: quotes, carriage returns, blanks and exponents end in plain lines."""
+    text = data.decode("utf-8")
+    return "\n".join(_plain_line(row) for row in csv.reader(io.StringIO(text, newline="")) if row).encode("ascii")
+
+
+def _page_lines(body: bytes) -> bytes:
+    """The slow reader of a REST page: any JSON spelling of the documented arrays."""
+    page = json.loads(body, parse_float=str)
+    if not isinstance(page, list) or not all(isinstance(row, list) for row in page):
+        raise ValueError(f"expected an array of arrays, got {body[:80]!r}")
+    return "\n".join(_plain_line([str(slot) for slot in row]) for row in page).encode("ascii")
+
+
+def _plain_line(fields: Sequence[str]) -> str:
+    if len(fields) != _FIELDS:
+        raise ValueError(f"expected {_FIELDS} fields, got {len(fields)}: {list(fields)[:12]!r}")
+    stripped = [field.strip() for field in fields]
+    plain = [field if slot in (0, 6, 8) else canonical(field) for slot, field in enumerate(stripped)]
+    for slot in (0, 6, 8):
+        if not (plain[slot].isascii() and plain[slot].isdecimal()):
+            raise ValueError(f"slot {slot} {plain[slot]!r} is no whole number")
+    return ",".join(plain)
+
+
+class _DayName:
+    """Remembers the text of the last day asked for: rows come in order, so that a day is rendered once."""
+
+    __slots__ = ("day", "text")
+
+    def __init__(self) -> None:
+        self.day = -1
+        self.text = b""
+
+    def of(self, day: int) -> bytes:
+        if day != self.day:
+            self.day, self.text = day, b"%04d-%02d-%02d " % from_us(day * DAY_US).timetuple()[:3]
+        return self.text
+
+
+def _clock(rest_ms: int) -> bytes:
+    seconds, ms = divmod(rest_ms, 1000)
+    hour, minute = divmod(seconds // 60, 60)
+    fraction = b".%03d" % ms if ms else b""
+    return b"%02d:%02d:%02d%b+00" % (hour, minute, seconds % 60, fraction)
+
+
+def _regular_line(
+    head: bytes, interval: Interval, stamps: dict[int, tuple[bytes, bytes]], days: _DayName, line: bytes
+) -> bytes:
+    """One COPY line of an interval that divides the day; open and close text come from a table by time of day."""
+    opened, o, h, l, c, v, closed, w, n, x, y, _ = line.split(b",")  # noqa: E741  # Binance's own letters
+    open_ms = int(opened[:13])
+    day, rest = divmod(open_ms, _DAY_MS)
+    stamp = stamps.get(rest)
+    if stamp is None:
+        size_ms = interval.size_us // 1000
+        stamp = stamps[rest] = (_clock(rest), _clock(rest + size_ms - 1) if rest + size_ms <= _DAY_MS else b"")
+    date = days.of(day)
+    close_ms = int(closed[:13])
+    if stamp[1] and close_ms == open_ms + interval.size_us // 1000 - 1:
+        close = date + stamp[1]
+    else:
+        close = _instant(close_ms)
+    return b",".join((head + date + stamp[0], o, h, l, c, v, close, w, n, x, y))
+
+
+def _any_line(
+    head: bytes, interval: Interval, stamps: dict[int, tuple[bytes, bytes]], days: _DayName, line: bytes
+) -> bytes:
+    """One COPY line of any interval."""
+    opened, o, h, l, c, v, closed, w, n, x, y, _ = line.split(b",")  # noqa: E741  # Binance's own letters
+    return b",".join((head + _instant(int(opened[:13])), o, h, l, c, v, _instant(int(closed[:13])), w, n, x, y))
+
+
+def _instant(at_ms: int) -> bytes:
+    day, rest = divmod(at_ms, _DAY_MS)
+    return b"%04d-%02d-%02d " % from_us(day * DAY_US).timetuple()[:3] + _clock(rest)
+
+
+def _record(fields: list[str], series: Series, market: Market) -> Kline:
+    values = dict(zip(carried_columns(market), fields, strict=False))
+
+    def decimal(name: str) -> Decimal | None:
+        return Decimal(values[name]) if name in values else None
+
+    def time(name: str) -> int:
+        return int(values[name][:13]) * 1000
+
+    try:
+        return Kline(
+            series.market,
+            series.symbol,
+            series.interval,
+            from_us(time("open_time")),
+            Decimal(values["open"]),
+            Decimal(values["high"]),
+            Decimal(values["low"]),
+            Decimal(values["close"]),
+            Decimal(values["volume"]),
+            from_us(time("close_time")),
+            decimal("quote_volume"),
+            int(values["trade_count"]),
+            Decimal(values["taker_buy_base_volume"]),
+            decimal("taker_buy_quote_volume"),
+            decimal("contracts"),
+            decimal("taker_buy_contracts"),
+        )
+    except (InvalidOperation, ValueError, KeyError) as error:
+        raise IngestError(f"not a kline of {series}: {fields!r}") from error
+
+
