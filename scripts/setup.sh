@@ -29,7 +29,7 @@ with_uv() {
 with_pip() {
   # A virtual environment that uv began has no pip; venv adds it to what is there.
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+  "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
 }
 
 python=$(find_python)
