@@ -1,0 +1,59 @@
+"""Logging of the command line: one handler on stderr, UTC times, secrets masked."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PACKAGE = "airflow_provider_binance"
+
+
+class MaskingFormatter(logging.Formatter):
+    """Formats with UTC times and passes the whole text, traceback included, through `mask`."""
+
+    converter = time.gmtime
+
+    def __init__(self, mask: Callable[[str], str]) -> None:
+        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line to print."""
+        return self._mask(super().format(record))
+
+
+class StderrHandler(logging.Handler):
+    """Writes to what `sys.stderr` is at the time, above a progress bar if one is drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        try:
+            line = self.format(record)
+            if (tqdm := sys.modules.get("tqdm")) is not None:
+                tqdm.tqdm.write(line, file=sys.stderr)
+            else:
+                print(line, file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+@contextmanager
+def logging_to_stderr(verbosity: int, mask: Callable[[str], str]) -> Iterator[None]:
+    """Log to stderr inside the block: warnings; with verbosity 1 our INFO, with 2 our DEBUG too.
+
+    Other libraries stay at WARNING whatever the verbosity: some log addresses with their parameters at DEBUG.
+    """
+    handler = StderrHandler()
+    handler.setFormatter(MaskingFormatter(mask))
+    root, package = logging.getLogger(), logging.getLogger(PACKAGE)
+    before = package.level
+    root.addHandler(handler)
+    package.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)])
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        package.setLevel(before)
