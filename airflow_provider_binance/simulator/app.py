@@ -1,0 +1,203 @@
+"""The HTTP server: bytes in, services asked, bytes out, and what faults do to the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import format_datetime
+from typing import IO, Any
+
+from aiohttp import web
+
+from airflow_provider_binance.simulator.accounts import Accounts
+from airflow_provider_binance.simulator.archive import Archive
+from airflow_provider_binance.simulator.clock import from_ms, to_ms
+from airflow_provider_binance.simulator.errors import not_found, restricted_location
+from airflow_provider_binance.simulator.exchange import Exchange
+from airflow_provider_binance.simulator.faults import Faults
+from airflow_provider_binance.simulator.limits import WeightLimiter
+from airflow_provider_binance.simulator.listing import ARCHIVE_PREFIX, LISTING_PREFIX, ArchiveService
+from airflow_provider_binance.simulator.rest import RestService
+from airflow_provider_binance.simulator.wire import Answer, Request, RequestRecord, error_answer, json_answer
+
+CONTROL_PREFIX = "/simulator/"
+JSON = "application/json"
+HTML = {"Content-Type": "text/html"}
+FIREWALL_PAGE = b"<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
+MAINTENANCE_PAGE = b"<!DOCTYPE html><html><body>Binance is under maintenance.</body></html>"
+SERVER_ERROR = {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}
+# The log in memory is for tests; a soak test has the file.
+MOST_RECORDS = 200_000
+
+
+class Server:
+    """All services behind one port, with the request log."""
+
+    def __init__(
+        self, exchange: Exchange, limiter: WeightLimiter, accounts: Accounts, log_file: IO[str] | None = None
+    ) -> None:
+        self.exchange = exchange
+        self.limiter = limiter
+        self.accounts = accounts
+        self.faults = Faults(exchange)
+        self.archive = Archive(exchange, self.faults.late_days)
+        self.records: list[RequestRecord] = []
+        # Held while an answer is made, and by whoever changes the simulated world from another thread.
+        self.lock = threading.RLock()
+        self._rest = RestService(exchange, limiter, accounts, self.faults)
+        self._files = ArchiveService(self.archive, self.faults)
+        self._log_file = log_file
+        # One worker: answers are computed one after another, off the event loop.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="simulator")
+
+    def application(self) -> web.Application:
+        """The aiohttp application; every path goes to one handler."""
+        application = web.Application(client_max_size=2**20)
+        application.router.add_route("*", "/{path:.*}", self.handle)
+        return application
+
+    def close(self) -> None:
+        """Stop the worker."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def handle(self, http_request: web.Request) -> web.StreamResponse:
+        """Answer one HTTP request."""
+        raw_path, _, query = http_request.raw_path.partition("?")
+        request = Request(
+            http_request.method,
+            raw_path,
+            query,
+            tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in http_request.raw_headers),
+            await http_request.read(),
+            http_request.remote or "",
+        )
+        loop = asyncio.get_running_loop()
+        if request.path.startswith(CONTROL_PREFIX):
+            answer = await loop.run_in_executor(self._worker, self._control, request)
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        latency_ms = self.faults.number("latency", request)
+        if latency_ms is not None:
+            await asyncio.sleep(latency_ms / 1000)
+        hang_seconds = self.faults.number("hang", request)
+        if hang_seconds is not None:
+            self._record(request, Answer(0, b""))
+            await asyncio.sleep(hang_seconds)
+            return _drop(http_request)
+        if self.faults.take("reset", request):
+            self._record(request, Answer(0, b""))
+            return _drop(http_request, reset=True)
+        answer = await loop.run_in_executor(self._worker, self._respond, request)
+        self._record(request, answer)
+        answer.headers.setdefault("Date", format_datetime(from_ms(self.exchange.clock.now_ms()), usegmt=True))
+        if self.faults.take("truncate", request):
+            return await _send_half(http_request, answer)
+        if request.method == "HEAD":
+            # aiohttp lets only a streamed response announce a length that it does not send.
+            head = web.StreamResponse(status=answer.status, headers=answer.headers)
+            await head.prepare(http_request)
+            return head
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+    def _respond(self, request: Request) -> Answer:
+        with self.lock:
+            refused = self._refuse(request)
+            if refused is not None:
+                return refused
+            if request.path.startswith(ARCHIVE_PREFIX):
+                return self._files.respond_file(request)
+            if request.path.rstrip("/") == LISTING_PREFIX:
+                return self._files.respond_listing(request)
+            return self._rest.respond(request)
+
+    def _refuse(self, request: Request) -> Answer | None:
+        """The answer of a fault that lets nobody through."""
+        if self.faults.take("451", request):
+            return error_answer(restricted_location(), JSON)
+        if self.faults.take("403", request):
+            return Answer(403, FIREWALL_PAGE, dict(HTML))
+        if self.faults.take("nonjson", request):
+            return Answer(200, MAINTENANCE_PAGE, dict(HTML))
+        status = self.faults.number("http", request)
+        if status is None:
+            return None
+        if status == 404:
+            return error_answer(not_found(), JSON)
+        return json_answer(SERVER_ERROR, JSON, int(status))
+
+    def _record(self, request: Request, answer: Answer) -> None:
+        record = RequestRecord(
+            request.method,
+            request.raw_path,
+            request.query,
+            request.headers,
+            answer.status,
+            answer.weight,
+            answer.used_weight,
+            self.exchange.clock.now_ms(),
+        )
+        self.records.append(record)
+        if len(self.records) > MOST_RECORDS:
+            del self.records[: MOST_RECORDS // 2]
+        if self._log_file is not None:
+            self._log_file.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
+            self._log_file.flush()
+
+    def _control(self, request: Request) -> Answer:
+        try:
+            with self.lock:
+                payload = self._command(request.method, request.path.removeprefix(CONTROL_PREFIX), request.body)
+        except (ValueError, KeyError, TypeError) as error:
+            return json_answer({"error": str(error)}, JSON, 400)
+        return json_answer(payload, JSON, 200 if payload is not None else 404)
+
+    def _command(self, method: str, command: str, body: bytes) -> Any:
+        """``GET requests``, ``DELETE requests``, ``GET|POST clock``, ``POST|DELETE faults``, ``DELETE limits``."""
+        sent = json.loads(body) if body else {}
+        match method, command:
+            case "GET", "requests":
+                return [record.to_dict() for record in self.records]
+            case "DELETE", "requests":
+                self.records.clear()
+            case "POST", "clock":
+                now = sent.get("now")
+                now_ms = self.exchange.clock.now_ms() if now is None else to_ms(now)
+                self.exchange.clock.set(now_ms, sent.get("speed"))
+            case "GET", "clock":
+                return {"now": self.exchange.clock.now_ms(), "speed": self.exchange.clock.speed}
+            case "POST", "faults":
+                faults = sent["fault"]
+                for fault in [faults] if isinstance(faults, str) else faults:
+                    self.faults.add(fault)
+            case "DELETE", "faults":
+                self.faults.clear()
+            case "DELETE", "limits":
+                self.limiter.forgive()
+            case _:
+                return None
+        return {}
+
+
+def _drop(http_request: web.Request, *, reset: bool = False) -> web.StreamResponse:
+    """Close the connection without an answer; with ``reset`` the peer sees a reset."""
+    transport = http_request.transport
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        if reset and connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return web.Response()
+
+
+async def _send_half(http_request: web.Request, answer: Answer) -> web.StreamResponse:
+    """Announce the whole body, send half of it and close."""
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = len(answer.body)
+    await response.prepare(http_request)
+    await response.write(answer.body[: len(answer.body) // 2])
+    if http_request.transport is not None:
+        http_request.transport.close()
+    return response

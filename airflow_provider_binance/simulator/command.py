@@ -1,0 +1,71 @@
+"""The command line of the simulator: arguments, the JSON line, a clean end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+
+from airflow_provider_binance.simulator.faults import NAMES
+from airflow_provider_binance.simulator.server import Simulator
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the simulator's options to a parser."""
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one (default)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same market (default 0)")
+    parser.add_argument(
+        "--symbols",
+        nargs="+",
+        action="extend",
+        metavar="SYMBOL",
+        help="[MARKET:]SYMBOL[@LISTED..[DELISTED]], e.g. BTCUSDT cm:BTCUSD_PERP spot:OLDUSDT@2019-01-01..2021-05-01",
+    )
+    parser.add_argument("--now", metavar="ISO", help="where the clock starts (default: the real time)")
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per real second; 0 holds the clock")
+    parser.add_argument("--replay", metavar="DIR", help="serve the recordings of this folder")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="NAME[=ARG]", help=f"may be repeated; names: {', '.join(NAMES)}"
+    )
+    parser.add_argument("--request-log", metavar="FILE", help="append a JSON line per request received")
+    parser.add_argument("--api-key", help="API key of the simulator's account (default: made up, well known)")
+    parser.add_argument("--api-secret", help="its HMAC secret")
+    parser.add_argument("--no-limits", action="store_true", help="count weight but never answer 429 or 418")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM; prints one JSON line with all endpoint settings when it listens."""
+    try:
+        simulator = Simulator(
+            seed=args.seed,
+            symbols=args.symbols,
+            now=args.now,
+            speed=args.speed,
+            replay=args.replay,
+            faults=args.fault,
+            request_log=args.request_log,
+            limits=not args.no_limits,
+            api_key=args.api_key,
+            api_secret=args.api_secret,
+            host=args.host,
+            port=args.port,
+        )
+    except (ValueError, OSError) as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
+    stop = threading.Event()
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with simulator:
+            print(json.dumps(simulator.settings), flush=True)
+            stop.wait()
+    except RuntimeError as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0

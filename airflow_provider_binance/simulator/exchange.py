@@ -1,0 +1,172 @@
+"""The simulated venue: which instruments there are, and which rows each source shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from airflow_provider_binance.simulator.candles import Row, to_rows
+from airflow_provider_binance.simulator.clock import SimulatedClock
+from airflow_provider_binance.simulator.instruments import Instrument, make_instrument, parse_symbols
+from airflow_provider_binance.simulator.intervals import LENGTH_MS, floor_open
+from airflow_provider_binance.simulator.recordings import RecordedSeries, Recordings
+from airflow_provider_binance.simulator.synthetic import SyntheticSeries
+
+SOURCES = frozenset({"rest", "monthly", "daily"})
+
+
+class KlineSeries(Protocol):
+    """Rows of one series as known at an instant."""
+
+    def rows(self, start_ms: int, end_ms: int, as_of_ms: int) -> list[Row]:
+        """Rows that open in ``[start_ms, end_ms]``, ascending, a forming one included."""
+
+    def span(self) -> tuple[int, int | None]:
+        """First open time and the end of the series' life, None while it lives."""
+
+
+@dataclass(frozen=True)
+class SyntheticKlines:
+    """One interval of a synthetic instrument."""
+
+    series: SyntheticSeries
+    interval: str
+
+    def rows(self, start_ms: int, end_ms: int, as_of_ms: int) -> list[Row]:
+        """See :class:`KlineSeries`."""
+        candles = self.series.candles(self.interval, start_ms, end_ms, as_of_ms)
+        return to_rows(candles, self.series.instrument, self.interval)
+
+    def span(self) -> tuple[int, int | None]:
+        """See :class:`KlineSeries`."""
+        instrument = self.series.instrument
+        return floor_open(self.interval, instrument.listed_ms), instrument.delisted_ms
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Rows that some sources lack: those that open in ``[start_ms, end_ms)``; interval None means all."""
+
+    market: str
+    symbol: str
+    interval: str | None
+    start_ms: int
+    end_ms: int
+    sources: frozenset[str]
+
+    def covers(self, market: str, symbol: str, interval: str) -> bool:
+        """Whether it is about this series."""
+        return (market, symbol) == (self.market, self.symbol) and self.interval in (None, interval)
+
+
+class Exchange:
+    """Instruments, their series, and what is hidden where."""
+
+    def __init__(
+        self, clock: SimulatedClock, seed: int, symbols: Iterable[str], recordings: Recordings | None = None
+    ) -> None:
+        self.clock = clock
+        self.seed = seed
+        self.recordings = recordings
+        self.hidden: list[Hidden] = []
+        self.instruments: dict[tuple[str, str], Instrument] = {}
+        self._synthetic: dict[tuple[str, str], SyntheticSeries] = {}
+        for spec in symbols:
+            for instrument in parse_symbols(spec):
+                key = (instrument.market, instrument.symbol)
+                self.instruments[key] = instrument
+                self._synthetic[key] = SyntheticSeries(instrument, seed)
+        if recordings is not None:
+            for market, symbol in recordings.symbols():
+                first_ms = recordings.first_open(market, symbol)
+                self.instruments.setdefault((market, symbol), make_instrument(market, symbol, first_ms))
+
+    def find(self, host: str, symbol: str) -> Instrument | None:
+        """The instrument as the host of ``host`` knows it: since June 2026 each futures host knows both kinds."""
+        markets = {"spot": ("spot",), "um": ("um", "cm"), "cm": ("cm", "um")}[host]
+        return next((self.instruments[market, symbol] for market in markets if (market, symbol) in self.instruments), None)
+
+    def series(self, market: str, symbol: str, interval: str) -> KlineSeries | None:
+        """The series; None when the symbol has only recordings, and none of this interval."""
+        if self.recordings is not None:
+            recorded: RecordedSeries | None = self.recordings.series(market, symbol, interval)
+            if recorded is not None:
+                return recorded
+        synthetic = self._synthetic.get((market, symbol))
+        return None if synthetic is None else SyntheticKlines(synthetic, interval)
+
+    def rows(
+        self, market: str, symbol: str, interval: str, start_ms: int, end_ms: int, *, as_of_ms: int, source: str
+    ) -> list[Row]:
+        """Rows that open in ``[start_ms, end_ms]`` as ``source`` showed them at ``as_of_ms``."""
+        series = self.series(market, symbol, interval)
+        if series is None:
+            return []
+        rows = series.rows(start_ms, end_ms, as_of_ms)
+        for hidden in self.hidden:
+            if source in hidden.sources and hidden.covers(market, symbol, interval):
+                rows = [row for row in rows if not hidden.start_ms <= row[0] < hidden.end_ms]
+        return rows
+
+    def page(
+        self, market: str, symbol: str, interval: str, start_ms: int, end_ms: int, limit: int, *, newest: bool
+    ) -> list[Row]:
+        """At most ``limit`` REST rows that open in ``[start_ms, end_ms]``: the oldest ones, or the newest; ascending."""
+        series = self.series(market, symbol, interval)
+        now_ms = self.clock.now_ms()
+        if series is None:
+            return []
+        first_ms, life_end_ms = series.span()
+        low = max(start_ms, first_ms)
+        high = min(end_ms, now_ms if life_end_ms is None else min(now_ms, life_end_ms - 1))
+        step = limit * LENGTH_MS[interval]
+        found: list[Row] = []
+        while low <= high and len(found) < limit:
+            edge = max(low, high - step + 1) if newest else min(high, low + step - 1)
+            window = (edge, high) if newest else (low, edge)
+            rows = self.rows(market, symbol, interval, *window, as_of_ms=now_ms, source="rest")
+            found = rows + found if newest else found + rows
+            # A long hole is crossed in growing strides.
+            step = step if rows else step * 4
+            low, high = (low, edge - 1) if newest else (edge + 1, high)
+        return found[-limit:] if newest else found[:limit]
+
+    def truth(self, market: str, symbol: str, interval: str, start_ms: int, end_ms: int) -> list[Row]:
+        """Closed rows that open in ``[start_ms, end_ms)`` and that at least one source has."""
+        series = self.series(market, symbol, interval)
+        now_ms = self.clock.now_ms()
+        rows = [] if series is None else series.rows(start_ms, end_ms - 1, now_ms)
+        hidden = [each for each in self.hidden if each.covers(market, symbol, interval)]
+        return [row for row in rows if row[6] < now_ms and not _hidden_everywhere(row[0], hidden)]
+
+    def hide(self, hidden: Hidden) -> None:
+        """Let rows be missing from some sources."""
+        self.hidden.append(hidden)
+
+    def halt(self, market: str, symbol: str, start_ms: int, end_ms: int) -> None:
+        """Let the symbol not have traded in ``[start_ms, end_ms)``: longer candles lack that part, too.
+
+        Raises:
+            ValueError: the symbol is not synthetic.
+        """
+        synthetic = self._synthetic.get((market, symbol))
+        if synthetic is None:
+            raise ValueError(f"only synthetic symbols can be halted, and {market}:{symbol} is none")
+        synthetic.halt(start_ms, end_ms)
+
+    def halts(self, instrument: Instrument) -> list[tuple[int, int]]:
+        """The halts of an instrument, half-open."""
+        synthetic = self._synthetic.get((instrument.market, instrument.symbol))
+        return [] if synthetic is None else synthetic.halts
+
+    def clear_gaps(self) -> None:
+        """Nothing is hidden or halted any more."""
+        self.hidden.clear()
+        for synthetic in self._synthetic.values():
+            synthetic.clear_halts()
+
+
+def _hidden_everywhere(open_ms: int, hidden: list[Hidden]) -> bool:
+    sources = [each.sources for each in hidden if each.start_ms <= open_ms < each.end_ms]
+    return frozenset().union(*sources) >= SOURCES

@@ -1,0 +1,141 @@
+"""REST klines: which parameters each host takes, and which window of rows it answers with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from airflow_provider_binance.simulator.candles import Row
+from airflow_provider_binance.simulator.errors import (
+    illegal_characters,
+    invalid_data,
+    invalid_interval,
+    invalid_symbol,
+    invalid_symbol_status,
+    start_after_end,
+    window_too_big,
+)
+from airflow_provider_binance.simulator.exchange import Exchange
+from airflow_provider_binance.simulator.instruments import Instrument
+from airflow_provider_binance.simulator.intervals import DAY_MS, INTERVALS
+from airflow_provider_binance.simulator.parameters import Parameters
+
+DEFAULT_LIMIT = 500
+HIGHEST_LIMIT = {"spot": 1000, "um": 1500, "cm": 1500}
+LONGEST_CM_WINDOW_MS = 200 * DAY_MS
+# Later than any open time.
+END_OF_TIME_MS = 10**14
+
+UTC_OFFSETS = {"0", "+0", "-0", "0:00", "00:00", "+00:00", "-00:00", "+0:00", "-0:00"}
+SPOT_SYMBOL = r"^[\w\-._&&[^a-z]]{1,50}$"
+FUTURES_SYMBOL = r"^[\w\-]{1,50}$"
+
+
+@dataclass(frozen=True)
+class KlineQuery:
+    """A kline request that passed all checks; missing times are None."""
+
+    instrument: Instrument
+    interval: str
+    start_ms: int | None
+    end_ms: int | None
+    limit: int
+
+
+def parse_query(exchange: Exchange, host: str, parameters: Parameters) -> KlineQuery:
+    """Check the parameters of a kline request as ``host`` does.
+
+    Raises:
+        ApiError: as Binance refuses it.
+    """
+    symbol = parameters.mandatory("symbol")
+    interval = parameters.mandatory("interval")
+    instrument = find_symbol(exchange, host, symbol)
+    if interval not in INTERVALS or (interval == "1s" and host != "spot"):
+        raise invalid_interval()
+    start_ms = parameters.time("startTime", round_up=True, microseconds=host == "spot")
+    end_ms = parameters.time("endTime", round_up=False, microseconds=host == "spot")
+    limit = parameters.integer("limit")
+    highest = HIGHEST_LIMIT[host]
+    if limit is None:
+        limit = DEFAULT_LIMIT
+    elif limit == 0 or (limit > highest and host != "spot"):
+        raise invalid_data("limit")
+    if host == "spot":
+        zone = parameters.optional("timeZone")
+        # Only the UTC grid is simulated; a clear refusal is better than rows of another grid.
+        if zone is not None and zone not in UTC_OFFSETS:
+            raise invalid_data("timeZone")
+    parameters.finish(strict=host == "spot")
+    return KlineQuery(instrument, interval, start_ms, end_ms, min(limit, highest))
+
+
+def find_symbol(exchange: Exchange, host: str, symbol: str) -> Instrument:
+    """The instrument that klines may be asked of.
+
+    Raises:
+        ApiError: illegal characters, an unknown symbol, or a futures symbol that does not trade now.
+    """
+    if host == "spot":
+        if re.search(r"[a-z]", symbol) or not re.fullmatch(r"[\w\-.]{1,50}", symbol):
+            raise illegal_characters("symbol", SPOT_SYMBOL)
+    elif not re.fullmatch(r"[\w\-]{1,50}", symbol):
+        raise illegal_characters("symbol", FUTURES_SYMBOL)
+    instrument = exchange.find(host, symbol if host == "spot" else symbol.upper())
+    now_ms = exchange.clock.now_ms()
+    if instrument is None or (host == "spot" and now_ms < instrument.listed_ms):
+        raise invalid_symbol()
+    if host != "spot" and not instrument.is_listed(now_ms):
+        raise invalid_symbol_status()
+    return instrument
+
+
+def answer(exchange: Exchange, host: str, query: KlineQuery) -> list[Row]:
+    """The rows of the window that ``host`` looks at, ascending by open time.
+
+    Raises:
+        ApiError: a window that the host refuses.
+    """
+    if host == "cm":
+        return _newest_of_window(exchange, query)
+    start_ms, end_ms = query.start_ms, query.end_ms
+    if start_ms is not None and end_ms is not None and start_ms > end_ms:
+        if host == "spot":
+            return []
+        raise start_after_end()
+    return _page(
+        exchange,
+        query,
+        0 if start_ms is None else start_ms,
+        END_OF_TIME_MS if end_ms is None else end_ms,
+        newest=start_ms is None,
+    )
+
+
+def _newest_of_window(exchange: Exchange, query: KlineQuery) -> list[Row]:
+    """dapi's rule: a window of at most 200 days, and of it always the newest rows."""
+    start_ms, end_ms = query.start_ms, query.end_ms
+    if start_ms is None and end_ms is None:
+        return _page(exchange, query, 0, END_OF_TIME_MS, newest=True)
+    if start_ms is None:
+        assert end_ms is not None
+        start_ms = end_ms - LONGEST_CM_WINDOW_MS
+    elif end_ms is None:
+        end_ms = min(start_ms + LONGEST_CM_WINDOW_MS, exchange.clock.now_ms())
+    elif start_ms > end_ms:
+        raise start_after_end()
+    if end_ms - start_ms > LONGEST_CM_WINDOW_MS:
+        raise window_too_big()
+    return _page(exchange, query, start_ms, end_ms, newest=True)
+
+
+def _page(exchange: Exchange, query: KlineQuery, start_ms: int, end_ms: int, *, newest: bool) -> list[Row]:
+    instrument = query.instrument
+    return exchange.page(
+        instrument.market, instrument.symbol, query.interval, start_ms, end_ms, query.limit, newest=newest
+    )
+
+
+def in_microseconds(row: Row) -> Row:
+    """A row as spot prints it when asked for microseconds: the close is the last included microsecond."""
+    return (row[0] * 1000, *row[1:6], row[6] * 1000 + 999, *row[7:])

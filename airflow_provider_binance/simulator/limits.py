@@ -1,0 +1,116 @@
+"""Request weight: what each request costs, Binance's fixed windows, 429 and the bans after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from airflow_provider_binance.simulator.intervals import DAY_MS, MINUTE_MS
+
+# Spot has its own pool; the two futures hosts share one since June 2026.
+POOL_OF_MARKET = {"spot": "spot", "um": "futures", "cm": "futures"}
+WEIGHT_LIMIT = {"spot": 6000, "futures": 2400}
+RAW_REQUEST_LIMIT = 300_000
+RAW_WINDOW_MS = 5 * MINUTE_MS
+
+# So many requests of one window may be answered 429 before the address is banned.
+PATIENCE = 5
+FIRST_BAN_MS = 2 * MINUTE_MS
+LONGEST_BAN_MS = 3 * DAY_MS
+
+FIXED_WEIGHT = {
+    "spot": {"ping": 1, "time": 1, "exchangeInfo": 20, "klines": 2, "uiKlines": 2, "account": 20, "apiRestrictions": 1},
+    "um": {"ping": 1, "time": 1, "exchangeInfo": 1, "account": 5, "balance": 5},
+    "cm": {"ping": 1, "time": 1, "exchangeInfo": 1, "account": 5, "balance": 1},
+}
+# (highest limit of the band, weight): measured on um, where the bands include their top; documented on cm.
+KLINE_BANDS = {
+    "um": ((100, 1), (500, 2), (1000, 5)),
+    "cm": ((99, 1), (499, 2), (1000, 5)),
+}
+WEIGHT_ABOVE_BANDS = 10
+WEIGHT_WITHOUT_LIMIT = 5
+
+
+def weight_of(market: str, endpoint: str, limit: str | None) -> int:
+    """Weight of a request; ``limit`` is the parameter as sent. Refused requests cost the same."""
+    if endpoint == "klines" and market in KLINE_BANDS:
+        if limit is None or not limit.isascii() or not limit.isdigit():
+            return WEIGHT_WITHOUT_LIMIT
+        return next((weight for top, weight in KLINE_BANDS[market] if int(limit) <= top), WEIGHT_ABOVE_BANDS)
+    return FIXED_WEIGHT[market].get(endpoint, 1)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the limiter says: 200, 429 or 418, with the used weight after this request."""
+
+    status: int
+    used_weight: int
+    retry_after: int = 0
+    banned_until_ms: int = 0
+
+
+@dataclass
+class _Account:
+    window: int = -1
+    used: int = 0
+    raw_window: int = -1
+    raw_used: int = 0
+    refused: int = 0
+    bans: int = 0
+    banned_until_ms: int = 0
+
+
+@dataclass
+class WeightLimiter:
+    """Counts weight per address and pool in fixed windows of the simulator's clock.
+
+    The windows are UTC minutes. Over the limit is 429 until the window ends; more than ``PATIENCE`` refusals in one window are a
+    ban, each longer than the last. With ``enabled`` false it only counts.
+    """
+
+    enabled: bool = True
+    limits: dict[str, int] = field(default_factory=lambda: dict(WEIGHT_LIMIT))
+    _accounts: dict[tuple[str, str], _Account] = field(default_factory=dict)
+
+    def charge(self, address: str, pool: str, weight: int, now_ms: int) -> Verdict:
+        """Charge one request and judge it."""
+        account = self._accounts.setdefault((address, pool), _Account())
+        window = now_ms // MINUTE_MS
+        if window != account.window:
+            account.window, account.used, account.refused = window, 0, 0
+        raw_window = now_ms // RAW_WINDOW_MS
+        if raw_window != account.raw_window:
+            account.raw_window, account.raw_used = raw_window, 0
+        account.used += weight
+        account.raw_used += 1
+        if not self.enabled:
+            return Verdict(200, account.used)
+        if now_ms < account.banned_until_ms:
+            return self._banned(account, now_ms)
+        weight_over = account.used > self.limits[pool]
+        raw_over = pool == "spot" and account.raw_used > RAW_REQUEST_LIMIT
+        if not weight_over and not raw_over:
+            return Verdict(200, account.used)
+        account.refused += 1
+        if account.refused > PATIENCE:
+            return self.ban(address, pool, now_ms)
+        window_ms = MINUTE_MS if weight_over else RAW_WINDOW_MS
+        return Verdict(429, account.used, retry_after=-(-(window_ms - now_ms % window_ms) // 1000))
+
+    def ban(self, address: str, pool: str, now_ms: int, length_ms: int | None = None) -> Verdict:
+        """Ban an address: for ``length_ms``, else two minutes, doubled with every ban before."""
+        account = self._accounts.setdefault((address, pool), _Account())
+        length = min(FIRST_BAN_MS * 2**account.bans, LONGEST_BAN_MS) if length_ms is None else length_ms
+        account.bans += 1
+        account.banned_until_ms = now_ms + length
+        return self._banned(account, now_ms)
+
+    def forgive(self) -> None:
+        """Forget all counts and bans."""
+        self._accounts.clear()
+
+    @staticmethod
+    def _banned(account: _Account, now_ms: int) -> Verdict:
+        retry_after = -(-(account.banned_until_ms - now_ms) // 1000)
+        return Verdict(418, account.used, retry_after, account.banned_until_ms)

@@ -1,0 +1,209 @@
+"""The simulator in process: a local Binance in a thread, for tests, demos and notebooks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from airflow_provider_binance.simulator.accounts import Account, Accounts, default_account
+from airflow_provider_binance.simulator.app import Server
+from airflow_provider_binance.simulator.candles import Row
+from airflow_provider_binance.simulator.clock import SimulatedClock, to_ms
+from airflow_provider_binance.simulator.exchange import SOURCES, Exchange, Hidden
+from airflow_provider_binance.simulator.instruments import DEFAULT_SYMBOLS
+from airflow_provider_binance.simulator.limits import WeightLimiter
+from airflow_provider_binance.simulator.recordings import Recordings
+from airflow_provider_binance.simulator.wire import RequestRecord
+
+Moment = str | int | datetime
+
+START_TIMEOUT_SECONDS = 10
+ARCHIVE_SOURCES = frozenset({"monthly", "daily"})
+
+
+class Simulator:
+    """A local Binance; a context manager that listens while it is open.
+
+    ``symbols`` are words as ``--symbols`` takes them; without any, and without a ``replay`` folder, a few well-known ones are
+    there. ``now`` and ``speed`` set the clock, ``limits=False`` counts weight but refuses nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        symbols: Sequence[str] | None = None,
+        now: Moment | None = None,
+        speed: float = 1.0,
+        replay: str | os.PathLike[str] | None = None,
+        faults: Iterable[str] = (),
+        request_log: str | os.PathLike[str] | None = None,
+        limits: bool = True,
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        recordings = Recordings(Path(replay)) if replay is not None else None
+        if symbols is None:
+            symbols = DEFAULT_SYMBOLS if recordings is None else ()
+        clock = SimulatedClock(None if now is None else to_ms(now), speed)
+        self.account = default_account(api_key, api_secret)
+        self._exit = ExitStack()
+        log_file = None if request_log is None else self._exit.enter_context(open(request_log, "a", encoding="utf-8"))
+        exchange = Exchange(clock, seed, symbols, recordings)
+        self.server = Server(exchange, WeightLimiter(enabled=limits), Accounts([self.account]), log_file)
+        for fault in faults:
+            self.server.faults.add(fault)
+        self._address = (host, port)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), name="simulator", daemon=True)
+        self._thread.start()
+        if not started.wait(START_TIMEOUT_SECONDS) or self._loop is None:
+            raise RuntimeError(f"the simulator could not listen on {self._address[0]}:{self._address[1]}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+        self.server.close()
+        self._exit.close()
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._stop = asyncio.Event()
+        try:
+            async with listening(self.server, *self._address) as port:
+                self._address = (self._address[0], port)
+                self._loop = asyncio.get_running_loop()
+                started.set()
+                await self._stop.wait()
+        finally:
+            started.set()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The endpoint settings of this simulator by environment name."""
+        return endpoint_settings(*self._address)
+
+    def env(self) -> dict[str, str]:
+        """The process environment with the endpoint settings."""
+        return {**os.environ, **self.settings}
+
+    @property
+    def api_key(self) -> str:
+        """The key of the account that the simulator knows from the start."""
+        return self.account.api_key
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """The requests received so far, those to the simulator's own controls left out."""
+        return list(self.server.records)
+
+    def clear_requests(self) -> None:
+        """Forget the requests received so far."""
+        self.server.records.clear()
+
+    def now_ms(self) -> int:
+        """Simulated milliseconds since the epoch."""
+        return self.server.exchange.clock.now_ms()
+
+    def set_clock(self, now: Moment, speed: float | None = None) -> None:
+        """Jump to ``now``; the speed stays unless given."""
+        with self.server.lock:
+            self.server.exchange.clock.set(to_ms(now), speed)
+
+    def add_fault(self, text: str) -> None:
+        """Switch a fault on; see :mod:`airflow_provider_binance.simulator.faults`."""
+        with self.server.lock:
+            self.server.faults.add(text)
+
+    def clear_faults(self) -> None:
+        """Switch all faults off and show all hidden rows again."""
+        with self.server.lock:
+            self.server.faults.clear()
+
+    def reset_limits(self) -> None:
+        """Forget all used weight and all bans."""
+        with self.server.lock:
+            self.server.limiter.forgive()
+
+    def add_account(self, account: Account) -> None:
+        """Let the simulator know one more API key."""
+        self.server.accounts.add(account)
+
+    def truth(self, market: str, symbol: str, interval: str, start: Moment, end: Moment) -> list[Row]:
+        """The closed rows that open in ``[start, end)`` and that at least one source shows, as REST prints them."""
+        with self.server.lock:
+            return self.server.exchange.truth(market, symbol, interval, to_ms(start), to_ms(end))
+
+    def hide(
+        self,
+        market: str,
+        symbol: str,
+        interval: str | None,
+        start: Moment,
+        end: Moment,
+        sources: Iterable[str] = ("rest", "archive"),
+    ) -> None:
+        """Let the rows that open in ``[start, end)`` be missing from ``rest``, ``archive``, ``monthly`` or ``daily`` files.
+
+        Raises:
+            ValueError: a source of another name.
+        """
+        wanted = set(sources)
+        if "archive" in wanted:
+            wanted = wanted - {"archive"} | ARCHIVE_SOURCES
+        if not wanted <= SOURCES:
+            raise ValueError(f"sources are rest, archive, monthly and daily, not {sorted(wanted - SOURCES)}")
+        with self.server.lock:
+            hidden = Hidden(market, symbol, interval, to_ms(start), to_ms(end), frozenset(wanted))
+            self.server.exchange.hide(hidden)
+
+
+class listening:  # noqa: N801 - used as a function
+    """Listen on host and port while the ``async with`` lasts; gives the port in use."""
+
+    def __init__(self, server: Server, host: str, port: int) -> None:
+        self._runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1)
+        self._host, self._port = host, port
+
+    async def __aenter__(self) -> int:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+        return int(self._runner.addresses[0][1])
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+
+def endpoint_settings(host: str, port: int) -> dict[str, str]:
+    """``BINANCE_<FIELD>`` for everything that is served on host and port."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return {
+        "BINANCE_SPOT_REST_URL": f"http://{place}",
+        "BINANCE_UM_REST_URL": f"http://{place}",
+        "BINANCE_CM_REST_URL": f"http://{place}",
+        "BINANCE_ARCHIVE_URL": f"http://{place}/archive",
+        "BINANCE_ARCHIVE_LISTING_URL": f"http://{place}/listing",
+        "BINANCE_SPOT_STREAM_URL": f"ws://{place}",
+        "BINANCE_UM_STREAM_URL": f"ws://{place}",
+        "BINANCE_CM_STREAM_URL": f"ws://{place}",
+    }
