@@ -21,7 +21,8 @@ def core_modules() -> list[str]:
     """Every module outside the Airflow layer, but for `__main__` ones, which do not only define."""
     paths = (path.relative_to(REPO) for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
     parts = (path.with_suffix("").parts for path in paths)
-    return sorted(".".join(p).removesuffix(".__init__") for p in parts if p[1] not in AIRFLOW_LAYER)
+    core = (p for p in parts if p[1] not in AIRFLOW_LAYER and not p[1].startswith("airflow_"))
+    return sorted(".".join(p).removesuffix(".__init__") for p in core)
 
 
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
