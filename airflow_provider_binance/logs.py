@@ -14,7 +14,10 @@ PACKAGE = "airflow_provider_binance"
 class MaskingFormatter(logging.Formatter):
     """Formats with UTC times and passes the whole text, traceback included, through `mask`."""
 
-    converter = time.gmtime
+    @staticmethod
+    def converter(at: float | None) -> time.struct_time:
+        """UTC, wherever the machine is."""
+        return time.gmtime(at)
 
     def __init__(self, mask: Callable[[str], str]) -> None:
         super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
@@ -35,9 +38,9 @@ class StderrHandler(logging.Handler):
             if (tqdm := sys.modules.get("tqdm")) is not None:
                 tqdm.tqdm.write(line, file=sys.stderr)
             else:
-                print(line, file=sys.stderr)
-        except Exception:
-            self.handleError(record)
+                sys.stderr.write(f"{line}\n")
+        except Exception as error:  # noqa: BLE001  # a log line must not end a load; logging's own report shows values
+            sys.stderr.write(f"{record.levelname} {record.name}: a log line failed: {type(error).__name__}\n")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -151,7 +152,5 @@ def test_every_naive_time_is_refused(at: datetime) -> None:
 @given(st.text(max_size=30))
 def test_any_text_is_an_instant_or_an_input_error(text: str) -> None:
     """No other exception comes out."""
-    try:
-        parse_instant(text, now_us=lambda: NOW_US)
-    except InputError as error:
-        assert error.exit_status == 2
+    with contextlib.suppress(InputError):
+        assert parse_instant(text, now_us=lambda: NOW_US) is not None

@@ -1,0 +1,66 @@
+"""`main`: parse, run one command, and turn whatever happens into a line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+from airflow_provider_binance.cli.arguments import parser_for
+from airflow_provider_binance.cli.commands import COMMANDS
+from airflow_provider_binance.cli.output import Output
+from airflow_provider_binance.cli.signals import Interrupted, stopping_on_signals
+from airflow_provider_binance.errors import IngestError
+from airflow_provider_binance.logs import logging_to_stderr
+
+FAULT_STATUS = 70  # EX_SOFTWARE of sysexits.h
+_GO_ON = {
+    "load": "what was committed stays; run the same command again to go on",
+    "migrate": "a migration is in whole or not at all; run the same command again to go on",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `binance-ingest` with `argv` (default: the process's) and return the exit status; never raises."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Told from the raw words, so that errors in the arguments keep to --json too.
+    output = Output(as_json="--json" in words, verbosity=_verbosity(words))
+    try:
+        arguments = parser_for(words).parse_args(words)
+        if arguments.command == "simulate":
+            from airflow_provider_binance.simulator.command import run
+
+            return run(arguments)
+        with logging_to_stderr(output.verbosity, output.mask), stopping_on_signals():
+            return COMMANDS[arguments.command](arguments, output)
+    except SystemExit as ended:  # --help and --version
+        return ended.code if isinstance(ended.code, int) else 0
+    except (KeyboardInterrupt, Interrupted) as stop:
+        status = stop.status if isinstance(stop, Interrupted) else 130
+        command = next((word for word in words if word in _GO_ON), "")
+        output.stopped("interrupted" if status == 130 else "terminated", _GO_ON.get(command, "nothing was changed"))
+        _leave_now_if_threads_hang(status)
+        return status
+    except IngestError as error:
+        output.error(error)
+        return error.exit_status
+    except Exception as error:  # noqa: BLE001  # the last resort: a line and a status in place of a traceback
+        output.error(error)
+        return FAULT_STATUS
+
+
+def _verbosity(words: Sequence[str]) -> int:
+    return sum(
+        1 if word == "--verbose" else word.count("v")
+        for word in words
+        if word == "--verbose" or (word.startswith("-v") and not word.strip("-v"))
+    )
+
+
+def _leave_now_if_threads_hang(status: int) -> None:
+    """End the process if downloads still run: Python would wait for them, and every commit is whole by itself."""
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,164 @@
+"""The arguments of `binance-ingest`: what may be written, and nothing of what it does."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from airflow_provider_binance import __version__
+from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.market import INTERVALS, Market
+from airflow_provider_binance.registry import datasets
+
+PROGRAM = "binance-ingest"
+
+_WINDOWS = """\
+windows: a kline belongs to [START, END) by its open time. START and END are ISO times with offset
+(2024-01-01T00:00:00Z), days, months (2024-01: its first instant UTC, as END too), so long before now (90m, 12h, 30d,
+2w), now, or listing (START only). Without --end: now. Without --start: on from the last covered instant.
+"""
+_STATUS = """\
+exit status: 0 nothing unexplained; 2 bad arguments or input; 3 finished, but something unexplained remains;
+4 Binance unreachable, refusing or banning; 5 store error; 130 on SIGINT, 143 on SIGTERM: what was committed stays.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are InputErrors, so that `--json` holds for them too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError with the way to the help."""
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+class _Words(argparse.Action):
+    """Collects `--symbol A B --symbol C,D` as one list."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        texts = [values] if isinstance(values, str) else [str(value) for value in values or ()]
+        words = [word for text in texts for word in text.replace(",", " ").split()]
+        if not words:
+            raise InputError(f"{option_string} is given without a value")
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or ()), *words])
+
+
+def parser_for(argv: Sequence[str]) -> Parser:
+    """The parser for `argv`; the simulator's own options are read only when it is called for."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Bring Binance market data into an ingest database: complete by ledger, exact, within the limits.",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _common(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, epilog: str = _STATUS) -> Parser:
+        sub: Parser = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            conflict_handler="resolve",
+        )
+        _common(sub)
+        return sub
+
+    load = command("load", "bring a window of series into the store", _WINDOWS + "\n" + _STATUS)
+    _selection(load)
+    _fetching(load)
+    plan = command("plan", "say what load would fetch and what it costs, doing nothing", _WINDOWS + "\n" + _STATUS)
+    _selection(plan)
+    _fetching(plan)
+    coverage = command("coverage", "say what is there: ranges, rows, gaps with reasons", _WINDOWS + "\n" + _STATUS)
+    _selection(coverage)
+    coverage.add_argument("--plot", metavar="FILE.png", help="draw symbols × time, gaps coloured by reason")
+    migrate = command("migrate", "create or upgrade the tables of the store")
+    migrate.add_argument("--sql", action="store_true", help="print the DDL, for a role that may not CREATE; do nothing")
+    migrate.add_argument("--dialect", choices=("postgresql", "sqlite"), help="with --sql; default: the store's")
+    dags = command("dags", "list the example DAGs, or copy them into a DAG folder")
+    dags.add_argument("--copy", metavar="DIR", help="write thin DAG files there")
+    dags.add_argument("--force", action="store_true", help="overwrite files that are there already")
+    simulate = command("simulate", "serve a local Binance: REST of the three markets, archive with listing")
+    if "simulate" in argv:
+        from airflow_provider_binance.simulator.command import add_arguments
+
+        add_arguments(simulate)
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    # SUPPRESS: an option may stand before or after the command, and the one given wins over the other's default.
+    group = parser.add_argument_group("common options")
+    group.add_argument(
+        "--store",
+        metavar="URL",
+        default=argparse.SUPPRESS,
+        help="ingest database: postgresql+psycopg://… or sqlite:///… "
+        "(BINANCE_STORE_URL; default sqlite:///binance.db in this directory)",
+    )
+    group.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="YAML file of settings")
+    group.add_argument("--testnet", action="store_true", default=argparse.SUPPRESS, help="use Binance's test hosts")
+    group.add_argument(
+        "--environment",
+        choices=("production", "testnet", "simulator"),
+        default=argparse.SUPPRESS,
+        help="where the data comes from; default: told by the hosts",
+    )
+    group.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="one JSON document on stdout, nothing else there",
+    )
+    group.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=argparse.SUPPRESS,
+        help="log what is done, to stderr; twice: in detail",
+    )
+    group.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+
+
+def _selection(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("selection")
+    group.add_argument("--market", metavar="MARKET", help=f"{', '.join(Market)}: spot, USDⓈ-M or COIN-M futures")
+    names = ", ".join(entry.name for entry in datasets())
+    group.add_argument("--dataset", metavar="NAME", default="klines", help=f"{names} (default klines)")
+    group.add_argument("--symbol", metavar="SYMBOL", nargs="+", action=_Words, help="one or more, as Binance spells it")
+    accepted = " ".join(INTERVALS)
+    group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"one or more of {accepted}")
+    group.add_argument("--start", metavar="START", help="first instant of the window")
+    group.add_argument("--end", metavar="END", help="first instant after the window")
+
+
+def _fetching(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("fetching")
+    group.add_argument(
+        "--source",
+        choices=("auto", "archive", "rest"),
+        default="auto",
+        help="force one source (default auto: the cheapest for each piece)",
+    )
+    group.add_argument("--jobs", metavar="N", type=_jobs, default=2, help="parallel downloads (default 2)")
+    group.add_argument("--reload", action="store_true", help="ignore coverage: fetch and compare again")
+    group.add_argument(
+        "--confirm", action="store_true", help="also re-load provisional ranges whose archive file is out now"
+    )
+
+
+def _jobs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+    return int(text)

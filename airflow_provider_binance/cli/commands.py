@@ -1,0 +1,180 @@
+"""What each command does: settings and arguments to a front door of `ingest`, its report to the output."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_binance.cli import tables
+from airflow_provider_binance.cli.dags import dags
+from airflow_provider_binance.cli.output import Output
+from airflow_provider_binance.cli.progress import progress_bar
+from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.market import Market
+from airflow_provider_binance.masking import mask_url
+from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.reports import SCHEMA
+from airflow_provider_binance.windows import Instant, check_window, parse_instant
+
+if TYPE_CHECKING:
+    from airflow_provider_binance.reports import LoadReport
+
+SQLITE = "sqlite:///"
+
+
+def load(arguments: argparse.Namespace, output: Output) -> int:
+    """`load`: bring a window of series into the store."""
+    config = _settings(arguments, output)
+    wanted = {**_selection(arguments, config), **_fetching(arguments)}
+    _tell_store(config, output)
+    from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
+
+    with progress_bar() as on_progress:
+        report: LoadReport = ingest.load(**wanted, config=config, on_progress=on_progress)
+    output.result(report.to_dict(), tables.load_lines(report))
+    return report.exit_status
+
+
+def plan(arguments: argparse.Namespace, output: Output) -> int:
+    """`plan`: say what `load` would fetch, and its cost."""
+    config = _settings(arguments, output)
+    wanted = {**_selection(arguments, config), **_fetching(arguments)}
+    _tell_store(config, output)
+    from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
+
+    report = ingest.plan(**wanted, config=config)
+    output.result(report.to_dict(), tables.plan_lines(report))
+    return 0
+
+
+def coverage(arguments: argparse.Namespace, output: Output) -> int:
+    """`coverage`: say what is there, and draw it."""
+    config = _settings(arguments, output)
+    _check_window(arguments)
+    if arguments.plot:
+        _check_plot(arguments.plot)
+    dataset(arguments.dataset)
+    _tell_store(config, output)
+    from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
+
+    report = ingest.coverage(
+        market=Market.parse(arguments.market).value if arguments.market else None,
+        dataset=arguments.dataset,
+        symbols=arguments.symbol,
+        intervals=arguments.interval,
+        start=arguments.start,
+        end=arguments.end,
+        config=config,
+    )
+    report = tables.merged_by_state(report)
+    if arguments.plot:
+        from airflow_provider_binance.plot import draw_coverage
+
+        draw_coverage(report, arguments.plot)
+        output.note(f"drew {Path(arguments.plot).absolute()}")
+    output.result(report.to_dict(), tables.coverage_lines(report))
+    return report.exit_status
+
+
+def migrate(arguments: argparse.Namespace, output: Output) -> int:
+    """`migrate`: apply the missing migrations, or print the DDL."""
+    config = _settings(arguments, output)
+    if arguments.dialect and not arguments.sql:
+        raise InputError("--dialect goes with --sql; migrate itself follows the store")
+    if arguments.sql:
+        from airflow_provider_binance.store import schema_sql
+
+        dialect = arguments.dialect or urlsplit(config.store_url).scheme.split("+")[0]
+        sql = schema_sql(dialect, config.store_schema)
+        output.text({"schema": SCHEMA, "dialect": dialect, "sql": sql}, sql)
+        return 0
+    _tell_store(config, output)
+    from airflow_provider_binance import ingest
+
+    applied = ingest.migrate(config=config)
+    lines = [*(f"applied {name}" for name in applied), "The store is up to date."]
+    output.result({"schema": SCHEMA, "store": mask_url(config.store_url), "applied": applied}, lines)
+    return 0
+
+
+#: The commands but `simulate`, which the simulator brings itself.
+COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
+    "load": load,
+    "plan": plan,
+    "coverage": coverage,
+    "migrate": migrate,
+    "dags": dags,
+}
+
+
+def _settings(arguments: argparse.Namespace, output: Output) -> BinanceConfig:
+    config = BinanceConfig.load(
+        config_file=getattr(arguments, "config", None),
+        store_url=getattr(arguments, "store", None),
+        testnet=getattr(arguments, "testnet", None),
+        environment=getattr(arguments, "environment", None),
+    )
+    output.keep_secret(config.secrets())
+    return config
+
+
+def _selection(arguments: argparse.Namespace, config: BinanceConfig) -> dict[str, Any]:
+    """Market, dataset, symbols, intervals and window; what is not given comes from the settings' universe."""
+    if arguments.market is None and len(config.markets) != 1:
+        raise InputError(f"--market is missing, and the settings name {len(config.markets)}: give one of them")
+    market = Market.parse(arguments.market) if arguments.market else config.markets[0]
+    entry = dataset(arguments.dataset)
+    if not (symbols := arguments.symbol or config.symbols):
+        raise InputError("--symbol is missing: give one or more, or set BINANCE_SYMBOLS or symbols: in --config FILE")
+    intervals = arguments.interval or (config.timeframes if entry.has_interval else None) or None
+    if entry.has_interval and not intervals:
+        raise InputError(
+            f"--interval is missing, and {entry.name} have one: give one or more, or set BINANCE_TIMEFRAMES or "
+            f"timeframes: in --config FILE"
+        )
+    _check_window(arguments)
+    return {
+        "market": market.value,
+        "dataset": entry.name,
+        "symbols": list(symbols),
+        "intervals": None if intervals is None else list(intervals),
+        "start": arguments.start,
+        "end": arguments.end,
+    }
+
+
+def _fetching(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("source", "reload", "confirm", "jobs")}
+
+
+def _check_window(arguments: argparse.Namespace) -> None:
+    """Refuse what is wrong with any clock, before a server is asked for its own."""
+
+    def bound(name: str) -> Instant:
+        return parse_instant(getattr(arguments, name), now_us=lambda: 0, name=f"--{name}")
+
+    start, end = bound("start"), bound("end")
+    texts = (arguments.start or "", arguments.end or "")
+    if isinstance(start, int) and isinstance(end, int) and all(text.strip()[-1:] not in "mhdw" for text in texts):
+        check_window(start, end)
+
+
+def _check_plot(path: str) -> None:
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise InputError(f"--plot={path!r}: the picture is a PNG, call it {target.with_suffix('.png').name!r}")
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"--plot={path!r}: there is no folder {str(target.absolute().parent)!r}")
+
+
+def _tell_store(config: BinanceConfig, output: Output) -> None:
+    """Say where a SQLite store given without a full path lies: it depends on the directory."""
+    if not config.store_url.startswith(SQLITE):
+        return
+    name = config.store_url.removeprefix(SQLITE).split("?")[0]
+    if name and name != ":memory:" and not Path(name).is_absolute():
+        output.note(f"store: {SQLITE}{Path(name).absolute()} (another one: --store URL or BINANCE_STORE_URL)")

@@ -1,0 +1,244 @@
+"""Reports as people read them: small tables, gaps with their reason, and one closing line that says what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from airflow_provider_binance.market import DAY_US, HOUR_US, MINUTE_US, SECOND_US, from_us
+from airflow_provider_binance.records import Series, State
+from airflow_provider_binance.reports import (
+    UNCOVERED,
+    CoverageReport,
+    LoadReport,
+    PieceReport,
+    PlanReport,
+    RangeReport,
+    SeriesLoad,
+)
+
+#: What a state means to someone who has not read the documentation.
+REASONS: dict[str, str] = {
+    State.EXCHANGE_GAP: "Binance has no rows there",
+    State.NOT_LISTED: "not listed at that time",
+    State.UNAVAILABLE: "Binance offers it nowhere",
+    State.RETIRED: "given up on purpose",
+    State.UNPUBLISHED: "Binance gave no rows yet, not believed before it is confirmed",
+    State.FAILED: "fetching failed",
+    UNCOVERED: "not loaded yet",
+}
+_SHOWN_PIECES = 30
+_SHOWN_GAPS = 50
+
+
+def load_lines(report: LoadReport) -> Iterator[str]:
+    """What a load did, for people."""
+    rows = [
+        (
+            str(load.series),
+            span(load.start_us, load.end_us),
+            *(f"{n:,}" for n in (load.counts.rows_read, load.counts.rows_inserted, load.counts.rows_updated)),
+            f"{load.counts.rows_unchanged:,}",
+            _sources(load),
+        )
+        for load in report.loads
+    ]
+    yield from _table(("series", "window (UTC)", "read", "inserted", "updated", "unchanged", "from"), rows, "<<>>>><")
+    yield from _gaps((load.series, gap) for load in report.loads for gap in load.gaps)
+    yield ""
+    kept = report.counts.rows_kept
+    if kept:
+        yield f"{_plural(kept, 'row')} differed from the source and were kept: a source of higher rank gave them."
+    yield _load_verdict(report)
+
+
+def _load_verdict(report: LoadReport) -> str:
+    if not report.loads:
+        return "Nothing to do: the window is empty for every series."
+    if left := report.unexplained:
+        states = sorted({str(gap.state) for _, gap in left})
+        names = _some(sorted({str(series) for series, _ in left}))
+        return (
+            f"Not finished: {_plural(len(left), 'gap')} unexplained ({', '.join(states)}) in {names}. "
+            f"{_next_step(states)}"
+        )
+    counts = report.counts
+    if not counts.rows_read and not any(load.archive_files or load.rest_requests for load in report.loads):
+        return "Nothing to do: everything was there already; nothing was fetched."
+    explained = sum(len(load.gaps) for load in report.loads)
+    tail = f"; {_plural(explained, 'gap')} explained" if explained else ""
+    return f"Complete: {_plural(counts.rows_inserted, 'row')} inserted, {counts.rows_updated:,} updated{tail}."
+
+
+def _next_step(states: Iterable[str]) -> str:
+    if State.UNPUBLISHED in set(states) - {State.FAILED}:
+        return "Run the same command again later: a gap is believed when a second answer, 24 h later, agrees."
+    return "Run the same command again; what is there already is not fetched again."
+
+
+def _sources(load: SeriesLoad) -> str:
+    parts = []
+    if load.archive_files:
+        parts.append(f"{_plural(load.archive_files, 'archive file')}, {size(load.bytes_downloaded)}")
+    if load.rest_requests:
+        parts.append(f"{_plural(load.rest_requests, 'REST request')}, weight {load.weight_used}")
+    return "; ".join(parts) or "-"
+
+
+def plan_lines(report: PlanReport) -> Iterator[str]:
+    """What a load would do, for people."""
+    for plan in report.plans:
+        yield f"{plan.series}  {span(plan.start_us, plan.end_us)}"
+        if not plan.pieces:
+            yield "  nothing to fetch"
+        shown = plan.pieces if len(plan.pieces) <= _SHOWN_PIECES else plan.pieces[: _SHOWN_PIECES - 1]
+        rows = [(span(p.start_us, p.end_us), p.source, p.ref, _cost(p)) for p in shown]
+        yield from (f"  {line}" for line in _table((), rows, "<<<<"))
+        if len(plan.pieces) > len(shown):
+            yield f"  … and {len(plan.pieces) - len(shown)} more pieces (--json has them all)"
+    yield from (f"note: {note}" for note in report.notes)
+    yield ""
+    totals = report.totals()
+    pieces = sum(len(plan.pieces) for plan in report.plans)
+    if not pieces:
+        yield "Nothing to fetch: everything is there already."
+        return
+    yield (
+        f"Total: {_plural(pieces, 'piece')}; {_plural(int(totals['files']), 'archive file')}, "
+        f"{size(totals['bytes'])}; {_plural(int(totals['requests']), 'REST request')}, weight {totals['weight']:,.0f}; "
+        f"about {duration(int(totals['seconds'] * SECOND_US))}. Nothing was fetched; `load` does it."
+    )
+
+
+def _cost(piece: PieceReport) -> str:
+    if piece.files:
+        return f"{_plural(piece.files, 'file')}, {size(piece.bytes)}"
+    return f"{_plural(piece.requests, 'request')}, weight {piece.weight}"
+
+
+def coverage_lines(report: CoverageReport) -> Iterator[str]:
+    """What is there, for people."""
+    if not report.coverage:
+        yield "Nothing is there: the store knows no such series. `load` brings it."
+        return
+    rows = [
+        (
+            str(entry.series),
+            span(entry.start_us, entry.end_us),
+            f"{entry.rows:,}",
+            "-" if entry.expected is None else f"{entry.expected:,}",
+            percent(entry.rows, entry.expected),
+        )
+        for entry in report.coverage
+    ]
+    yield from _table(("series", "window (UTC)", "rows", "expected", "complete"), rows, "<<>>>")
+    stretches = [(entry.series, stretch) for entry in report.coverage for stretch in entry.ranges]
+    yield from _gaps((series, gap) for series, gap in stretches if gap.state != State.COMPLETE)
+    yield ""
+    left = [(series, gap) for series, gap in stretches if not gap.is_explained]
+    if left:
+        names = _some(sorted({str(series) for series, _ in left}))
+        yield f"{_plural(len(left), 'gap')} unexplained in {names}: `load` with the same selection goes on there."
+    else:
+        yield "Complete: every instant of the window has its rows or a reason why not."
+
+
+def merged_by_state(report: CoverageReport) -> CoverageReport:
+    """The same report with neighbouring ranges of one state as one; their evidence, each text once, stays."""
+    return CoverageReport(tuple(replace(entry, ranges=_merged(entry.ranges)) for entry in report.coverage))
+
+
+def _merged(ranges: Sequence[RangeReport]) -> tuple[RangeReport, ...]:
+    merged: list[RangeReport] = []
+    for stretch in sorted(ranges, key=lambda r: r.start_us):
+        last = merged[-1] if merged else None
+        if last is None or last.state != stretch.state or last.end_us != stretch.start_us:
+            merged.append(stretch)
+            continue
+        known = last.evidence.split("; ") if last.evidence else []
+        if stretch.evidence and stretch.evidence not in known:
+            known.append(stretch.evidence)
+        merged[-1] = replace(last, end_us=stretch.end_us, evidence="; ".join(known))
+    return tuple(merged)
+
+
+def percent(rows: int, expected: int | None) -> str:
+    """`99.98%`; never 100% while a row is missing."""
+    if expected is None:
+        return "-"
+    if not expected:
+        return "100%"
+    share = 100 * rows / expected
+    return "100%" if rows >= expected else f"{min(share, 99.99):.2f}%"
+
+
+def span(start_us: int, end_us: int) -> str:
+    """`2024-01-01 … 2024-02-01`, with times of day only where there are any."""
+    whole = not (start_us % DAY_US or end_us % DAY_US)
+    return f"{_moment(start_us, whole)} … {_moment(end_us, whole)}"
+
+
+def _moment(at_us: int, whole: bool) -> str:
+    at = from_us(at_us)
+    if whole:
+        return f"{at:%Y-%m-%d}"
+    if at_us % SECOND_US:
+        return f"{at:%Y-%m-%d %H:%M:%S.%f}".rstrip("0")
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at_us % MINUTE_US else f"{at:%Y-%m-%d %H:%M}"
+
+
+def duration(span_us: int) -> str:
+    """`80 min`, `3.5 h`, `12 d`: one unit, as people say it."""
+    for unit_us, unit in ((DAY_US, "d"), (HOUR_US, "h"), (MINUTE_US, "min")):
+        if span_us >= 2 * unit_us:
+            return f"{span_us / unit_us:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{span_us / SECOND_US:.1f}".removesuffix(".0") + " s"
+
+
+def size(count: float) -> str:
+    """`12.3 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _gaps(gaps: Iterable[tuple[Series, RangeReport]]) -> Iterator[str]:
+    found = list(gaps)
+    if not found:
+        return
+    yield ""
+    yield f"gaps: {len(found):,}"
+    # What needs doing comes first, and is never cut off.
+    found.sort(key=lambda pair: pair[1].is_explained)
+    unexplained = sum(not gap.is_explained for _, gap in found)
+    shown = found[: max(_SHOWN_GAPS, unexplained)]
+    rows = [
+        (
+            str(series),
+            span(gap.start_us, gap.end_us),
+            duration(gap.end_us - gap.start_us),
+            f"{gap.state}: {REASONS.get(gap.state, '')}" + (f" ({gap.evidence})" if gap.evidence else ""),
+        )
+        for series, gap in shown
+    ]
+    yield from (f"  {line}" for line in _table((), rows, "<<><"))
+    if len(found) > len(shown):
+        yield f"  … and {len(found) - len(shown):,} more (--json has them all)"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> Iterator[str]:
+    lines = [header, *rows] if header else list(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(align))] if lines else []
+    for line in lines:
+        cells = (f"{cell:{side}{width}}" for cell, side, width in zip(line, align, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
