@@ -1,0 +1,191 @@
+"""`BinanceHook`: an Airflow connection as a metered Binance client and as the front doors of the ingest core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, quote_plus
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_binance.errors import IngestError
+
+if TYPE_CHECKING:
+    from binance.client import Client
+
+    from airflow_provider_binance.config import BinanceConfig
+    from airflow_provider_binance.records import Kline
+    from airflow_provider_binance.reports import LoadReport, PlanReport
+    from airflow_provider_binance.rest import BinanceRest
+
+#: Seconds within which the Test button has an answer: the API server waits for it.
+TEST_TIMEOUT_SECONDS = 4.0
+
+
+class BinanceHook(BaseHook):
+    """Binance through an Airflow connection. Constructing it reads nothing; the first use reads the connection.
+
+    Every request, also one made through `get_conn()`, is metered by the weight budget that all processes behind one IP
+    address share.
+
+    Args:
+        binance_conn_id: connection of type `binance` (login = API key, password = API secret, extras = settings).
+        store_conn_id: connection of type `postgres` or `sqlite`, the ingest database of `plan` and `load`.
+        priority: class of the weight budget: `live`, `repair`, `daily` or `backfill`.
+    """
+
+    conn_name_attr = "binance_conn_id"
+    default_conn_name = "binance_default"
+    conn_type = "binance"
+    hook_name = "Binance"
+
+    def __init__(
+        self,
+        binance_conn_id: str = default_conn_name,
+        *,
+        store_conn_id: str = "ingest_default",
+        priority: str = "backfill",
+        logger_name: str | None = None,
+    ) -> None:
+        super().__init__(logger_name=logger_name)
+        self.binance_conn_id = binance_conn_id
+        self.store_conn_id = store_conn_id
+        self.priority = priority
+
+    @cached_property
+    def config(self) -> BinanceConfig:
+        """Settings of the connection, over those of the environment; raises ConfigError naming the connection."""
+        return self._config()
+
+    @cached_property
+    def store_config(self) -> BinanceConfig:
+        """`config` with the ingest database of the store's connection."""
+        from airflow_provider_binance.airflow_connections import get_connection, store_target
+
+        target = store_target(get_connection(self.store_conn_id))
+        return self._config(store_url=target.url, store_schema=target.schema)
+
+    @cached_property
+    def rest(self) -> BinanceRest:
+        """The metered, classified way to Binance's REST interfaces."""
+        from airflow_provider_binance.rest import BinanceRest
+
+        return BinanceRest(self.config, priority=self.priority)
+
+    def get_conn(self) -> Client:
+        """The python-binance `Client`, metered: whatever is called on it counts against the shared weight budget."""
+        return self.rest.client
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, Any] | None = None,
+        *,
+        market: str = "spot",
+        signed: bool = False,
+    ) -> Any:
+        """The decoded answer to one request, such as `request("GET", "/api/v3/time")`; raises BinanceError."""
+        from airflow_provider_binance.market import Market
+
+        return self.rest.request(method, path, params, market=Market.parse(market), signed=signed)
+
+    def server_now(self, market: str = "spot") -> datetime:
+        """What time it is at Binance."""
+        from airflow_provider_binance.market import Market, from_us
+
+        return from_us(self.rest.server_now_us(Market.parse(market)))
+
+    def get_klines(
+        self, symbol: str, interval: str, start: datetime | str, end: datetime | str, *, market: str = "spot"
+    ) -> list[Kline]:
+        """The closed klines that open in `[start, end)`, ascending, prices and quantities exact; nothing is stored."""
+        from airflow_provider_binance import ingest
+
+        return ingest.fetch_klines(market, symbol, interval, start, end, config=self.config, priority=self.priority)
+
+    def plan(self, *, market: str, symbols: Sequence[str] | str, **arguments: Any) -> PlanReport:
+        """What `load` with the same arguments would fetch, and its cost; writes nothing."""
+        from airflow_provider_binance import ingest
+
+        return ingest.plan(market=market, symbols=symbols, **self._defaults(arguments))
+
+    def load(self, *, market: str, symbols: Sequence[str] | str, **arguments: Any) -> LoadReport:
+        """Load into the ingest database what the window lacks; arguments as of `ingest.load`."""
+        from airflow_provider_binance import ingest
+
+        return ingest.load(market=market, symbols=symbols, **self._defaults(arguments))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Whether Binance answers and, with a key, accepts it: one signed read-only call. Under five seconds."""
+        from airflow_provider_binance.masking import mask_values
+        from airflow_provider_binance.rest import BinanceRest
+
+        secrets: tuple[str, ...] = ()
+        try:
+            config = self.config.model_copy(
+                # A budget of its own: the button must not wait behind a backfill.
+                update={"request_timeout_seconds": TEST_TIMEOUT_SECONDS / 2, "rate_limit_store": "memory://"}
+            )
+            secrets = config.secrets()
+            rest = BinanceRest(config, priority="live")
+            market = config.markets[0]
+            if config.api_key is None:
+                rest.ping(market)
+                return True, (
+                    f"{market} at {config.rest_url(market)} answers. No API key is set, so only reachability was "
+                    "checked; public market data needs none."
+                )
+            return True, mask_values(_rights(rest.account_check(market), str(market)), secrets)
+        except IngestError as error:
+            return False, mask_values(str(error), secrets)
+
+    def close(self) -> None:
+        """Drop the client and the settings read so far; the next use reads the connection again."""
+        if (rest := self.__dict__.pop("rest", None)) is not None and hasattr(rest, "close"):
+            rest.close()
+        for name in ("config", "store_config"):
+            self.__dict__.pop(name, None)
+
+    def _defaults(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"priority": self.priority, **arguments, "config": self.store_config}
+
+    def _config(self, **keywords: Any) -> BinanceConfig:
+        from airflow_provider_binance.airflow_connections import binance_settings, get_connection
+        from airflow_provider_binance.config import BinanceConfig
+        from airflow_provider_binance.errors import ConfigError
+
+        settings = binance_settings(get_connection(self.binance_conn_id))
+        try:
+            config = BinanceConfig.load(connection=settings, **keywords)
+        except ConfigError as error:
+            raise ConfigError(f"connection {self.binance_conn_id!r}: {error}", **error.facts) from None
+        _mask(config.secrets())
+        return config
+
+
+def _mask(secrets: Sequence[str]) -> None:
+    """Have Airflow mask `secrets` in its logs: it knows passwords, but neither logins nor their encoded spellings."""
+    import base64
+
+    from airflow.sdk.log import mask_secret
+
+    for secret in secrets:
+        for spelling in {
+            secret,
+            quote(secret, safe=""),
+            quote_plus(secret),
+            base64.b64encode(secret.encode()).decode(),
+        }:
+            mask_secret(spelling)
+
+
+def _rights(account: Any, market: str) -> str:
+    """The message of the Test button for a key that works, with a warning when it can do more than read."""
+    rights = [word for word, name in (("trade", "canTrade"), ("withdraw", "canWithdraw")) if dict(account).get(name)]
+    said = f"The API key works on {market}: a signed read-only call succeeded."
+    if not rights:
+        return said
+    return f"{said} WARNING: this key may {' and '.join(rights)}; loading market data needs a key that may only read."
