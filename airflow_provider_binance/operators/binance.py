@@ -1,0 +1,291 @@
+"""`BinanceLoadOperator`: one load of the ingest core as an Airflow task, and the retry policy that goes with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.definitions.retry_policy import RetryDecision
+
+from airflow_provider_binance.errors import BlockedError, IngestError, InputError, UnexplainedGapError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_binance.hooks.binance import BinanceHook
+    from airflow_provider_binance.reports import LoadReport
+
+#: Series and gaps that the XCom names one by one; the totals always count all.
+_MOST_SERIES, _MOST_GAPS = 100, 10
+
+
+class BinanceRetryPolicy(ExceptionRetryPolicy):
+    """Retry what may succeed later, when Binance says that it may; fail at once what cannot.
+
+    An IngestError decides by its `retryable` and `retry_after`; for anything else the rules hold.
+    """
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """The decision for one failure; never more tries than the task's `retries`."""
+        if isinstance(exception, IngestError):
+            reason = type(exception).__name__
+            if not exception.retryable:
+                return RetryDecision.fail(f"{reason}: trying again cannot help")
+            if exception.retry_after is not None:
+                return RetryDecision.retry(timedelta(seconds=exception.retry_after + 1), f"{reason}: asked to wait")
+        return super().evaluate(exception, try_number, max_tries, context)
+
+
+#: Pass as `retry_policy`, to a task or in a DAG's `default_args`.
+BINANCE_RETRY_POLICY = BinanceRetryPolicy(
+    rules=[
+        RetryRule(BlockedError, RetryAction.RETRY, timedelta(minutes=10), "blocked by Binance's firewall"),
+        RetryRule(UnexplainedGapError, RetryAction.RETRY, timedelta(minutes=30), "not published yet"),
+    ]
+)
+
+
+class BinanceLoadOperator(BaseOperator):
+    """Bring a window of series into the ingest database; what the ledger already covers is not fetched again.
+
+    The window is the first of: `start`/`end`, the run's params `start`/`end`, the day of `partition_date`, the data
+    interval unless it is empty. With `end` alone each series goes on from its last covered instant; with `start` alone
+    the window ends now. Both take aware datetimes and window texts (`2024-01`, `listing`, `30d`, `now`).
+
+    Args:
+        market: `spot`, `um` or `cm`.
+        symbols: names or patterns such as `*USDT`; a list, JSON, or text separated by commas.
+        intervals: kline lengths `1m` … `1M`, likewise.
+        start: first instant of the window.
+        end: first instant after the window.
+        dataset: table to load.
+        source: `auto`, `archive` or `rest`.
+        reload: fetch and compare again what is already covered.
+        confirm: also load anew, from the archive, what so far rests on REST alone.
+        jobs: parallel downloads.
+        priority: class of the weight budget: `live`, `repair`, `daily` or `backfill`.
+        binance_conn_id: connection of type `binance`.
+        store_conn_id: connection of type `postgres` or `sqlite`: the ingest database.
+        on_gap: `warn`, or `fail` if something of the window is neither there nor explained afterwards.
+        skip_on_no_change: end as skipped, not as succeeded, when nothing changed.
+
+    Returns:
+        The report: totals and, per series, counts, sources and the first gaps.
+    """
+
+    template_fields: Sequence[str] = (
+        "market", "symbols", "intervals", "start", "end", "dataset", "source", "reload", "confirm", "jobs", "priority",
+        "binance_conn_id", "store_conn_id", "on_gap", "skip_on_no_change",
+    )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"symbols": "json", "intervals": "json"}
+    ui_color = "#f5dd90"
+
+    def __init__(
+        self,
+        *,
+        market: str,
+        symbols: Sequence[str] | str,
+        intervals: Sequence[str] | str | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        dataset: str = "klines",
+        source: str = "auto",
+        reload: bool | str = False,
+        confirm: bool | str = False,
+        jobs: int | str = 2,
+        priority: str = "backfill",
+        binance_conn_id: str = "binance_default",
+        store_conn_id: str = "ingest_default",
+        on_gap: str = "warn",
+        skip_on_no_change: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.market = market
+        self.symbols = symbols
+        self.intervals = intervals
+        self.start = start
+        self.end = end
+        self.dataset = dataset
+        self.source = source
+        self.reload = reload
+        self.confirm = confirm
+        self.jobs = jobs
+        self.priority = priority
+        self.binance_conn_id = binance_conn_id
+        self.store_conn_id = store_conn_id
+        self.on_gap = on_gap
+        self.skip_on_no_change = skip_on_no_change
+        self._hook: BinanceHook | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Load the window and return the report.
+
+        Raises:
+            AirflowFailException: an error that no retry can help.
+            IngestError: one that a retry may help.
+            AirflowSkipException: nothing changed, and `skip_on_no_change`.
+        """
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+        from airflow_provider_binance.hooks.binance import BinanceHook
+
+        try:
+            on_gap = _one_of("on_gap", self.on_gap, ("warn", "fail"))
+            start, end = self._window(context)
+            self._hook = BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
+            report = self._hook.load(
+                market=self.market,
+                dataset=self.dataset,
+                symbols=_texts("symbols", self.symbols) or [],
+                intervals=_texts("intervals", self.intervals),
+                start=start,
+                end=end,
+                source=self.source,
+                reload=_truth("reload", self.reload),
+                confirm=_truth("confirm", self.confirm),
+                jobs=_count("jobs", self.jobs),
+                run_ref=run_ref(context),
+            )
+            self._tell(report, on_gap)
+        except IngestError as error:
+            if error.retryable:
+                raise
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._close()
+        changed = report.counts.rows_inserted + report.counts.rows_updated
+        if not changed and _truth("skip_on_no_change", self.skip_on_no_change):
+            raise AirflowSkipException("nothing changed: the ledger already covers this window")
+        return summarize(report)
+
+    def on_kill(self) -> None:
+        """Let go of the connections: what was committed stays, what was not is rolled back."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._hook is not None:
+            self._hook.close()
+
+    def _window(self, context: Context) -> tuple[datetime | str | None, datetime | str | None]:
+        start, end = _given(self.start), _given(self.end)
+        if start is not None or end is not None:
+            return start, end
+        if (window := find_window(context)) is None:
+            raise InputError(
+                f"task {self.task_id} has no window: the run has neither params start/end, nor a partition date, nor a "
+                "data interval that is not empty. Give the operator start and end; or trigger the run with a logical "
+                "date; or schedule the DAG with CronDataIntervalTimetable (a plain cron text has empty data intervals)"
+            )
+        return window
+
+    def _tell(self, report: LoadReport, on_gap: str) -> None:
+        for load in report.loads:
+            counts = load.counts
+            self.log.info(
+                "Loaded %s: %d inserted, %d updated, %d unchanged; %d files, %d requests, weight %d, %.1f s",
+                load.series, counts.rows_inserted, counts.rows_updated, counts.rows_unchanged, load.archive_files,
+                load.rest_requests, load.weight_used, load.seconds,
+            )  # fmt: skip
+        missing = report.unexplained
+        for series, gap in missing[:_MOST_GAPS]:
+            told = gap.to_dict()
+            self.log.warning("Missing from %s: %s to %s (%s)", series, told["start"], told["end"], gap.state)
+        if missing and on_gap == "fail":
+            series, gap = missing[0]
+            raise UnexplainedGapError(
+                f"{len(missing)} pieces of the window are neither there nor explained, first {series} "
+                f"{gap.to_dict()['start']} ({gap.state}); what was loaded stays",
+                gaps=len(missing),
+            )
+
+
+def find_window(context: Context | Mapping[str, Any]) -> tuple[datetime | str | None, datetime | str | None] | None:
+    """The window that the run itself names, or None if it names none.
+
+    Params `start`/`end`, else the day of its partition, else its data interval unless that is empty.
+    """
+    params = context.get("params") or {}
+    start, end = _given(params.get("start")), _given(params.get("end"))
+    if start is not None or end is not None:
+        return start, end
+    if (day := context.get("partition_date")) is not None:
+        return day, day + timedelta(days=1)
+    first, last = context.get("data_interval_start"), context.get("data_interval_end")
+    return (first, last) if first is not None and last is not None and first < last else None
+
+
+def run_ref(context: Context | Mapping[str, Any]) -> str:
+    """What the ledger calls this task: DAG, run, task and map index."""
+    ti = context.get("ti") or context.get("task_instance")
+    if ti is None:
+        return ""
+    mapped = f"[{ti.map_index}]" if getattr(ti, "map_index", -1) not in (None, -1) else ""
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}"
+
+
+def summarize(report: LoadReport) -> dict[str, Any]:
+    """`report` as an XCom of bounded size: totals over all, then series and their gaps as far as they fit."""
+    totals = {
+        name: getattr(report.counts, name)
+        for name in ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged", "rows_kept")
+    }
+    loads = []
+    for load in report.loads[:_MOST_SERIES]:
+        entry = load.to_dict()
+        loads.append({**entry, "gaps": entry["gaps"][:_MOST_GAPS], "gap_count": len(load.gaps)})
+    return {
+        "schema": report.to_dict()["schema"],
+        "series": len(report.loads),
+        "unexplained_gaps": len(report.unexplained),
+        "weight_used": sum(load.weight_used for load in report.loads),
+        "bytes_downloaded": sum(load.bytes_downloaded for load in report.loads),
+        **totals,
+        "loads": loads,
+    }
+
+
+def _given(value: Any) -> Any:
+    """`value`, or None for what a template makes of None."""
+    return None if value is None or (isinstance(value, str) and value.strip() in ("", "None")) else value
+
+
+def _texts(name: str, value: Any) -> list[str] | None:
+    """A templated list: a list, its JSON, or text separated by commas and blanks."""
+    value = _given(value)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = json.loads(text.replace("'", '"')) if text.startswith("[") else text.replace(",", " ").split()
+        except ValueError:
+            raise InputError(f"{name}={text!r} is no list: give JSON, or names separated by commas") from None
+    return [str(item) for item in value]
+
+
+def _truth(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(_given(value) or "false").strip().lower()
+    if text not in ("true", "false", "1", "0"):
+        raise InputError(f"{name}={value!r} is neither true nor false")
+    return text in ("true", "1")
+
+
+def _count(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={value!r} is no whole number") from None
+
+
+def _one_of(name: str, value: str, accepted: tuple[str, ...]) -> str:
+    if value not in accepted:
+        raise InputError(f"{name}={value!r} is unknown; accepted: {', '.join(accepted)}")
+    return value
