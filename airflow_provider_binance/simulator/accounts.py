@@ -91,12 +91,9 @@ class Accounts:
             ApiError: -2014, -2015, -1102, -1021 or -1022.
         """
         key = request.header("X-MBX-APIKEY")
-        if key is None or not re.fullmatch(r"[A-Za-z0-9]{64}", key):
-            if key is None or key not in self._accounts:
-                raise bad_key_format()
-        account = self._accounts.get(key)
+        account = self._accounts.get(key or "")
         if account is None:
-            raise unknown_key()
+            raise unknown_key() if re.fullmatch(r"[A-Za-z0-9]{64}", key or "") else bad_key_format()
         # Where a parameter is in both, the query string wins.
         parameters = dict(parse_qsl(request.body.decode("utf-8", "replace"))) | dict(parse_qsl(request.query))
         _check_time(parameters, now_ms)

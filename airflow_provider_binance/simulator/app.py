@@ -9,7 +9,8 @@ import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import format_datetime
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -27,7 +28,9 @@ from airflow_provider_binance.simulator.wire import Answer, Request, RequestReco
 CONTROL_PREFIX = "/simulator/"
 JSON = "application/json"
 HTML = {"Content-Type": "text/html"}
-FIREWALL_PAGE = b"<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
+FIREWALL_PAGE = (
+    b"<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
+)
 MAINTENANCE_PAGE = b"<!DOCTYPE html><html><body>Binance is under maintenance.</body></html>"
 SERVER_ERROR = {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}
 # The log in memory is for tests; a soak test has the file.
@@ -38,7 +41,7 @@ class Server:
     """All services behind one port, with the request log."""
 
     def __init__(
-        self, exchange: Exchange, limiter: WeightLimiter, accounts: Accounts, log_file: IO[str] | None = None
+        self, exchange: Exchange, limiter: WeightLimiter, accounts: Accounts, log_path: Path | None = None
     ) -> None:
         self.exchange = exchange
         self.limiter = limiter
@@ -50,7 +53,8 @@ class Server:
         self.lock = threading.RLock()
         self._rest = RestService(exchange, limiter, accounts, self.faults)
         self._files = ArchiveService(self.archive, self.faults)
-        self._log_file = log_file
+        # Appended to line by line for as long as the server lives.
+        self._log_file = None if log_path is None else log_path.open("a", encoding="utf-8")
         # One worker: answers are computed one after another, off the event loop.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="simulator")
 
@@ -61,8 +65,10 @@ class Server:
         return application
 
     def close(self) -> None:
-        """Stop the worker."""
+        """Stop the worker and close the log."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+        if self._log_file is not None:
+            self._log_file.close()
 
     async def handle(self, http_request: web.Request) -> web.StreamResponse:
         """Answer one HTTP request."""

@@ -1,7 +1,8 @@
 """The public archive: which kline files exist when, and their bytes.
 
-A file's size must be known before its content is, since a listing of years of files would take minutes to compute otherwise. So
-synthetic zips are padded to a size that follows from the number of candles: with empty deflate blocks, which every reader skips.
+A file's size must be known before its content is, since a listing of years of files would take minutes to compute
+otherwise. So synthetic zips are padded to a size that follows from the number of candles: with empty deflate blocks,
+which every reader skips.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow_provider_binance.simulator.candles import Row
 from airflow_provider_binance.simulator.clock import from_ms, to_ms
-from airflow_provider_binance.simulator.exchange import Exchange
+from airflow_provider_binance.simulator.exchange import Exchange, Hidden
 from airflow_provider_binance.simulator.instruments import Instrument
 from airflow_provider_binance.simulator.intervals import (
     DAY_MS,
@@ -35,7 +36,10 @@ FOLDER = {"spot": "data/spot", "um": "data/futures/um", "cm": "data/futures/cm"}
 FILE_INTERVAL = {interval: "1mo" if interval == MONTH else interval for interval in INTERVALS}
 MONTHLY_ONLY = ("3d", "1w", MONTH)
 
-HEADER = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
+HEADER = (
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,"
+    "taker_buy_volume,taker_buy_quote_volume,ignore\n"
+)
 FUTURES_HEADER_SINCE_MS = to_ms("2022-05-01")
 SPOT_MICROSECONDS_SINCE_MS = to_ms("2025-01-01")
 
@@ -44,6 +48,7 @@ BYTES_PER_CANDLE = 72
 BYTES_PER_FILE = 600
 EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
 CACHED_BYTES = 96 * 2**20
+SHA256_HEX_LENGTH = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class ArchiveFile:
     partition: str
     start_ms: int
     end_ms: int
+
+    @property
+    def series(self) -> tuple[str, str, str]:
+        """Market, symbol and interval."""
+        return self.instrument.market, self.instrument.symbol, self.interval
 
     @property
     def base_name(self) -> str:
@@ -76,8 +86,8 @@ class ArchiveFile:
     def published_ms(self) -> int:
         """When the file came out, and what it knew: candles that closed later are half done in it.
 
-        Days come out at 08:30 of the next day, months on the first Monday after them. Months were also seen on the 1st; those of
-        the long intervals come then, so that some have a candle that was still forming.
+        Days come out at 08:30 of the next day, months on the first Monday after them. Months were also seen on the 1st;
+        those of the long intervals come then, so that some have a candle that was still forming.
         """
         if self.partition == "daily":
             return self.end_ms + 8 * HOUR_MS + 30 * MINUTE_MS
@@ -142,18 +152,15 @@ class Archive:
 
     def is_out(self, file: ArchiveFile) -> bool:
         """Whether the file has candles, has been published and is not late."""
-        instrument = file.instrument
-        series = self.exchange.series(instrument.market, instrument.symbol, file.interval)
-        if series is None or file.published_ms > self.exchange.clock.now_ms():
+        series = self.exchange.series(*file.series)
+        if series is None or file.published_ms > self.exchange.clock.now_ms() or self._is_late(file):
             return False
         recorded = self._recorded_names(file)
         if recorded is not None:
             return file.base_name in recorded
         first_ms, life_end_ms = series.span()
         first_open = ceil_open(file.interval, max(file.start_ms, first_ms))
-        if first_open >= (file.end_ms if life_end_ms is None else min(file.end_ms, life_end_ms)):
-            return False
-        return not self._is_late(file)
+        return first_open < (file.end_ms if life_end_ms is None else min(file.end_ms, life_end_ms))
 
     def size(self, file: ArchiveFile) -> int:
         """Length of the zip in bytes."""
@@ -163,15 +170,8 @@ class Archive:
 
     def version(self, file: ArchiveFile) -> tuple[str, str]:
         """Key and ETag: the ETag changes with the rows that the file lacks."""
-        hidden = [
-            each
-            for each in self.exchange.hidden
-            if file.partition in each.sources
-            and each.covers(file.instrument.market, file.instrument.symbol, file.interval)
-            and each.start_ms < file.end_ms
-            and file.start_ms < each.end_ms
-        ]
-        text = f"{self.exchange.seed}/{file.key}/{hidden}/{self.exchange.halts(file.instrument)}"
+        halts = self.exchange.halts(file.instrument)
+        text = f"{self.exchange.seed}/{file.key}/{self._hidden(file)}/{halts}"
         return file.key, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
     def content(self, file: ArchiveFile) -> bytes:
@@ -181,8 +181,7 @@ class Archive:
         if known is not None:
             self._built.move_to_end(version)
             return known
-        recorded = self._recorded_content(file)
-        content = recorded if recorded is not None else self._build(file)
+        content = self._build(file)
         self._built[version] = content
         self._built_bytes += len(content)
         while self._built_bytes > CACHED_BYTES and len(self._built) > 1:
@@ -191,26 +190,46 @@ class Archive:
         return content
 
     def checksum_text(self, file: ArchiveFile) -> str:
-        """Content of the ``.CHECKSUM``; in every third file the line has no end, as Binance has it at times."""
+        """Content of the ``.CHECKSUM``."""
+        recordings = self.exchange.recordings
+        if recordings is not None and self._recorded_names(file) is not None and not self._hidden(file):
+            published = recordings.archive_checksum(file.series, file.base_name)
+            if published is not None:
+                return published
         return self.checksum_line(file, hashlib.sha256(self.content(file)).hexdigest())
 
     def checksum_line(self, file: ArchiveFile, sha256: str) -> str:
-        """The CHECKSUM that names this hash."""
+        """The CHECKSUM that names this hash; in every third file the line has no end, as Binance has it at times."""
         line_end = "" if zlib.crc32(file.key.encode()) % 3 == 0 else "\n"
         return f"{sha256}  {file.base_name}.zip{line_end}"
 
+    def checksum_size(self, file: ArchiveFile) -> int:
+        """Length of the ``.CHECKSUM``, without hashing what need not be."""
+        if self._recorded_names(file) is not None:
+            return len(self.checksum_text(file).encode())
+        return len(self.checksum_line(file, "0" * SHA256_HEX_LENGTH).encode())
+
     def _build(self, file: ArchiveFile) -> bytes:
-        instrument = file.instrument
+        written = from_ms(file.published_ms)
+        recordings = self.exchange.recordings
+        if recordings is not None and self._recorded_names(file) is not None:
+            hidden = [(each.start_ms, each.end_ms) for each in self._hidden(file)]
+            return recordings.archive_content(file.series, file.base_name, written, make_zip, hidden)
         rows = self.exchange.rows(
-            instrument.market,
-            instrument.symbol,
-            file.interval,
-            file.start_ms,
-            file.end_ms - 1,
-            as_of_ms=file.published_ms,
-            source=file.partition,
+            *file.series, file.start_ms, file.end_ms - 1, as_of_ms=file.published_ms, source=file.partition
         )
-        return make_zip(f"{file.base_name}.csv", csv_bytes(file, rows), from_ms(file.published_ms), file.planned_size)
+        return make_zip(f"{file.base_name}.csv", csv_bytes(file, rows), written, file.planned_size)
+
+    def _hidden(self, file: ArchiveFile) -> list[Hidden]:
+        """What the file lacks."""
+        return [
+            each
+            for each in self.exchange.hidden
+            if file.partition in each.sources
+            and each.covers(*file.series)
+            and each.start_ms < file.end_ms
+            and file.start_ms < each.end_ms
+        ]
 
     def _is_late(self, file: ArchiveFile) -> bool:
         day = f"{from_ms(file.start_ms):%Y-%m-%d}"
@@ -220,14 +239,7 @@ class Archive:
     def _recorded_names(self, file: ArchiveFile) -> frozenset[str] | None:
         if self.exchange.recordings is None:
             return None
-        return self.exchange.recordings.archive_names(
-            file.instrument.market, file.instrument.symbol, file.interval, file.partition
-        )
-
-    def _recorded_content(self, file: ArchiveFile) -> bytes | None:
-        if self.exchange.recordings is None or self._recorded_names(file) is None:
-            return None
-        return self.exchange.recordings.archive_content(file, make_zip)
+        return self.exchange.recordings.archive_names(*file.series, file.partition)
 
     def _parse(self, key: str) -> ArchiveFile | None:
         for market, folder in FOLDER.items():
@@ -262,14 +274,16 @@ def csv_bytes(file: ArchiveFile, rows: list[Row]) -> bytes:
     spot = file.instrument.market == "spot"
     lines = [] if spot or file.start_ms < FUTURES_HEADER_SINCE_MS else [HEADER]
     if spot and file.start_ms >= SPOT_MICROSECONDS_SINCE_MS:
-        lines += [f"{row[0]}000,{','.join(row[1:6])},{row[6]}999,{row[7]},{row[8]},{','.join(row[9:])}\n" for row in rows]
+        lines += [
+            f"{row[0]}000,{','.join(row[1:6])},{row[6]}999,{row[7]},{row[8]},{','.join(row[9:])}\n" for row in rows
+        ]
     else:
         lines += [f"{row[0]},{','.join(row[1:6])},{row[6]},{row[7]},{row[8]},{','.join(row[9:])}\n" for row in rows]
     return "".join(lines).encode()
 
 
 def make_zip(member: str, data: bytes, written: datetime, size: int | None = None) -> bytes:
-    """A zip with one deflated member; the same bytes for the same arguments, ``size`` of them where that is possible."""
+    """A zip with one deflated member, reproducible, and ``size`` bytes long where that is possible."""
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)
     last_block = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS).flush()

@@ -79,9 +79,10 @@ def join(parts: Sequence[Candles]) -> Candles:
 
 
 def aggregate(candles: Candles, opens: Times) -> Candles:
-    """Candles of a longer interval; ``opens`` gives, for each short candle, the open time of the long one it belongs to.
+    """Candles of a longer interval; ``opens`` gives, for each short candle, the open time of the long one around it.
 
-    Open, high and low come from the short candles with trades, as Binance takes them; where none has any, the long one is flat.
+    Open, high and low come from the short candles with trades, as Binance takes them; where none has any, the long one
+    is flat.
     """
     if not len(candles):
         return candles

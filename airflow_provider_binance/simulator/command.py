@@ -54,16 +54,17 @@ def run(args: argparse.Namespace) -> int:
             port=args.port,
         )
     except (ValueError, OSError) as error:
-        print(f"simulate: {error}", file=sys.stderr)
+        sys.stderr.write(f"simulate: {error}\n")
         return 2
     stop = threading.Event()
     previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with simulator:
-            print(json.dumps(simulator.settings), flush=True)
+            sys.stdout.write(json.dumps(simulator.settings) + "\n")
+            sys.stdout.flush()
             stop.wait()
     except RuntimeError as error:
-        print(f"simulate: {error}", file=sys.stderr)
+        sys.stderr.write(f"simulate: {error}\n")
         return 2
     finally:
         for number, handler in previous.items():

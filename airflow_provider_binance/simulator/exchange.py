@@ -10,7 +10,7 @@ from airflow_provider_binance.simulator.candles import Row, to_rows
 from airflow_provider_binance.simulator.clock import SimulatedClock
 from airflow_provider_binance.simulator.instruments import Instrument, make_instrument, parse_symbols
 from airflow_provider_binance.simulator.intervals import LENGTH_MS, floor_open
-from airflow_provider_binance.simulator.recordings import RecordedSeries, Recordings
+from airflow_provider_binance.simulator.recordings import Recordings
 from airflow_provider_binance.simulator.synthetic import SyntheticSeries
 
 SOURCES = frozenset({"rest", "monthly", "daily"})
@@ -85,12 +85,14 @@ class Exchange:
     def find(self, host: str, symbol: str) -> Instrument | None:
         """The instrument as the host of ``host`` knows it: since June 2026 each futures host knows both kinds."""
         markets = {"spot": ("spot",), "um": ("um", "cm"), "cm": ("cm", "um")}[host]
-        return next((self.instruments[market, symbol] for market in markets if (market, symbol) in self.instruments), None)
+        return next(
+            (self.instruments[market, symbol] for market in markets if (market, symbol) in self.instruments), None
+        )
 
     def series(self, market: str, symbol: str, interval: str) -> KlineSeries | None:
         """The series; None when the symbol has only recordings, and none of this interval."""
         if self.recordings is not None:
-            recorded: RecordedSeries | None = self.recordings.series(market, symbol, interval)
+            recorded = self.recordings.series(market, symbol, interval)
             if recorded is not None:
                 return recorded
         synthetic = self._synthetic.get((market, symbol))
@@ -112,7 +114,7 @@ class Exchange:
     def page(
         self, market: str, symbol: str, interval: str, start_ms: int, end_ms: int, limit: int, *, newest: bool
     ) -> list[Row]:
-        """At most ``limit`` REST rows that open in ``[start_ms, end_ms]``: the oldest ones, or the newest; ascending."""
+        """At most ``limit`` REST rows that open in ``[start_ms, end_ms]``, the oldest or the newest; ascending."""
         series = self.series(market, symbol, interval)
         now_ms = self.clock.now_ms()
         if series is None:
@@ -138,7 +140,8 @@ class Exchange:
         now_ms = self.clock.now_ms()
         rows = [] if series is None else series.rows(start_ms, end_ms - 1, now_ms)
         hidden = [each for each in self.hidden if each.covers(market, symbol, interval)]
-        return [row for row in rows if row[6] < now_ms and not _hidden_everywhere(row[0], hidden)]
+        needed = SOURCES if LENGTH_MS[interval] <= LENGTH_MS["1d"] else SOURCES - {"daily"}
+        return [row for row in rows if row[6] < now_ms and not _hidden_everywhere(row[0], hidden, needed)]
 
     def hide(self, hidden: Hidden) -> None:
         """Let rows be missing from some sources."""
@@ -167,6 +170,6 @@ class Exchange:
             synthetic.clear_halts()
 
 
-def _hidden_everywhere(open_ms: int, hidden: list[Hidden]) -> bool:
+def _hidden_everywhere(open_ms: int, hidden: list[Hidden], needed: frozenset[str]) -> bool:
     sources = [each.sources for each in hidden if each.start_ms <= open_ms < each.end_ms]
-    return frozenset().union(*sources) >= SOURCES
+    return frozenset().union(*sources) >= needed

@@ -23,8 +23,24 @@ from airflow_provider_binance.simulator.klines import find_symbol
 from airflow_provider_binance.simulator.limits import RAW_REQUEST_LIMIT, WEIGHT_LIMIT
 from airflow_provider_binance.simulator.parameters import Parameters
 
-SPOT_ORDER_TYPES = ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"]
-FUTURES_ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
+SPOT_ORDER_TYPES = [
+    "LIMIT",
+    "LIMIT_MAKER",
+    "MARKET",
+    "STOP_LOSS",
+    "STOP_LOSS_LIMIT",
+    "TAKE_PROFIT",
+    "TAKE_PROFIT_LIMIT",
+]
+FUTURES_ORDER_TYPES = [
+    "LIMIT",
+    "MARKET",
+    "STOP",
+    "STOP_MARKET",
+    "TAKE_PROFIT",
+    "TAKE_PROFIT_MARKET",
+    "TRAILING_STOP_MARKET",
+]
 SPOT_STATUSES = ("TRADING", "HALT", "BREAK")
 DEFAULT_PERMISSIONS = ("SPOT", "MARGIN", "LEVERAGED")
 
@@ -77,7 +93,8 @@ def futures_info(exchange: Exchange, market: str) -> dict[str, Any]:
     shown = [
         each
         for each in _of_market(exchange, market)
-        if each.listed_ms - PENDING_MS <= now_ms and (each.delisted_ms is None or now_ms < each.delisted_ms + SETTLING_MS)
+        if each.listed_ms - PENDING_MS <= now_ms
+        and (each.delisted_ms is None or now_ms < each.delisted_ms + SETTLING_MS)
     ]
     info: dict[str, Any] = {
         "timezone": "UTC",

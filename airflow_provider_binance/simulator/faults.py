@@ -1,7 +1,7 @@
 """Faults that can be switched on, by ``--fault`` or while the simulator runs.
 
-``NAME[=VALUE[:COUNT]][@PATH]``: COUNT says how many times (default: always), PATH is a part of the decoded request path it is
-limited to. Names without VALUE take the COUNT directly: ``reset=2@/klines``.
+``NAME[=VALUE[:COUNT]][@PATH]``: COUNT says how many times (default: always), PATH is a part of the decoded request path
+it is limited to. Names without VALUE take the COUNT directly: ``reset=2@/klines``.
 
 ================== ======================== ==========================================================================
 name               VALUE                    effect
@@ -29,8 +29,8 @@ name               VALUE                    effect
 ``halt``           SERIES                   the symbol did not trade: no rows, and longer candles without that part
 ================== ======================== ==========================================================================
 
-SERIES is ``[MARKET:]SYMBOL:INTERVAL:START..END``, half-open, ISO times in UTC; MARKET defaults to spot, INTERVAL ``*`` means all.
-These and ``late-day`` take no COUNT; PATH is of no use to SERIES.
+SERIES is ``[MARKET:]SYMBOL:INTERVAL:START..END``, half-open, ISO times in UTC; MARKET defaults to spot, INTERVAL ``*``
+means all. These and ``late-day`` take no COUNT; PATH is of no use to SERIES. A ``halt`` is one of all intervals.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ class _Account:
 class WeightLimiter:
     """Counts weight per address and pool in fixed windows of the simulator's clock.
 
-    The windows are UTC minutes. Over the limit is 429 until the window ends; more than ``PATIENCE`` refusals in one window are a
-    ban, each longer than the last. With ``enabled`` false it only counts.
+    The windows are UTC minutes. Over the limit is 429 until the window ends; more than ``PATIENCE`` refusals in one
+    window are a ban, each longer than the last. With ``enabled`` false it only counts.
     """
 
     enabled: bool = True

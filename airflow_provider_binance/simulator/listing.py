@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from airflow_provider_binance.simulator.archive import Archive, ArchiveFile, series_folder
+from airflow_provider_binance.simulator.archive import SHA256_HEX_LENGTH, Archive, ArchiveFile, series_folder
 from airflow_provider_binance.simulator.clock import from_ms
 from airflow_provider_binance.simulator.faults import Faults
 from airflow_provider_binance.simulator.intervals import INTERVALS
@@ -20,7 +20,6 @@ ARCHIVE_PREFIX = "/archive/"
 LISTING_PREFIX = "/listing"
 CHECKSUM = ".CHECKSUM"
 PAGE_LENGTH = 1000
-SHA256_HEX_LENGTH = 64
 
 _XML = {"Content-Type": "application/xml"}
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
@@ -57,7 +56,7 @@ class ArchiveService:
             "Content-Type": "binary/octet-stream" if is_checksum else "application/zip",
         }
         if request.method == "HEAD":
-            size = self._checksum_size(file) if is_checksum else self._archive.size(file)
+            size = self._archive.checksum_size(file) if is_checksum else self._archive.size(file)
             return Answer(200, b"", headers | {"Content-Length": str(size)})
         content = self._archive.content(file)
         if is_checksum:
@@ -67,7 +66,9 @@ class ArchiveService:
             content = text.encode()
         elif self._faults.take("corrupt-zip", request):
             middle = len(content) // 3
-            content = content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 16]) + content[middle + 16 :]
+            content = (
+                content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 16]) + content[middle + 16 :]
+            )
         return _ranged(request, content, headers)
 
     def respond_listing(self, request: Request) -> Answer:
@@ -136,7 +137,7 @@ class ArchiveService:
             return f"<CommonPrefixes><Prefix>{escape(entry.key)}</Prefix></CommonPrefixes>"
         file = entry.file
         is_checksum = entry.key.endswith(CHECKSUM)
-        size = self._checksum_size(file) if is_checksum else self._archive.size(file)
+        size = self._archive.checksum_size(file) if is_checksum else self._archive.size(file)
         modified = f"{from_ms(file.published_ms):%Y-%m-%dT%H:%M:%S}.000Z"
         return (
             f"<Contents><Key>{escape(entry.key)}</Key><LastModified>{modified}</LastModified>"
@@ -147,9 +148,6 @@ class ArchiveService:
     def _etag(self, file: ArchiveFile, *, checksum: bool) -> str:
         etag = self._archive.version(file)[1]
         return hashlib.md5(etag.encode(), usedforsecurity=False).hexdigest() if checksum else etag
-
-    def _checksum_size(self, file: ArchiveFile) -> int:
-        return len(self._archive.checksum_line(file, "0" * SHA256_HEX_LENGTH).encode())
 
 
 def _ranged(request: Request, content: bytes, headers: dict[str, str]) -> Answer:

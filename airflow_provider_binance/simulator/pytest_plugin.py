@@ -1,4 +1,7 @@
-"""A pytest fixture with a local Binance; load it with ``pytest_plugins = "airflow_provider_binance.simulator.pytest_plugin"``."""
+"""A pytest fixture with a local Binance.
+
+Load it with ``pytest_plugins = "airflow_provider_binance.simulator.pytest_plugin"``.
+"""
 
 from __future__ import annotations
 

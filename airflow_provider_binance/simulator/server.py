@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +32,8 @@ ARCHIVE_SOURCES = frozenset({"monthly", "daily"})
 class Simulator:
     """A local Binance; a context manager that listens while it is open.
 
-    ``symbols`` are words as ``--symbols`` takes them; without any, and without a ``replay`` folder, a few well-known ones are
-    there. ``now`` and ``speed`` set the clock, ``limits=False`` counts weight but refuses nothing.
+    ``symbols`` are words as ``--symbols`` takes them; without any, and without a ``replay`` folder, a few well-known
+    ones are there. ``now`` and ``speed`` set the clock, ``limits=False`` counts weight but refuses nothing.
     """
 
     def __init__(
@@ -58,10 +57,9 @@ class Simulator:
             symbols = DEFAULT_SYMBOLS if recordings is None else ()
         clock = SimulatedClock(None if now is None else to_ms(now), speed)
         self.account = default_account(api_key, api_secret)
-        self._exit = ExitStack()
-        log_file = None if request_log is None else self._exit.enter_context(open(request_log, "a", encoding="utf-8"))
         exchange = Exchange(clock, seed, symbols, recordings)
-        self.server = Server(exchange, WeightLimiter(enabled=limits), Accounts([self.account]), log_file)
+        log_path = None if request_log is None else Path(request_log)
+        self.server = Server(exchange, WeightLimiter(enabled=limits), Accounts([self.account]), log_path)
         for fault in faults:
             self.server.faults.add(fault)
         self._address = (host, port)
@@ -83,7 +81,6 @@ class Simulator:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
         self.server.close()
-        self._exit.close()
 
     async def _serve(self, started: threading.Event) -> None:
         self._stop = asyncio.Event()
@@ -161,7 +158,7 @@ class Simulator:
         end: Moment,
         sources: Iterable[str] = ("rest", "archive"),
     ) -> None:
-        """Let the rows that open in ``[start, end)`` be missing from ``rest``, ``archive``, ``monthly`` or ``daily`` files.
+        """Let the rows that open in ``[start, end)`` be missing from ``rest``, ``archive``, ``monthly`` or ``daily``.
 
         Raises:
             ValueError: a source of another name.

@@ -1,8 +1,8 @@
 """A seeded market that can be computed at any instant, without state and without floats.
 
-The price of an instrument is a sum of noises of growing wave length; each is an integer interpolation between hashed nodes, so
-minute 5,000,000 costs no more than minute 5. A minute's trades, volume and wicks are hashes of the minute. Some stretches of a
-few minutes have no trade at all. Seconds split their minute: together they give exactly the minute's row.
+The price of an instrument is a sum of noises of growing wave length; each is an integer interpolation between hashed
+nodes, so minute 5,000,000 costs no more than minute 5. A minute's trades, volume and wicks are hashes of the minute.
+Some stretches of a few minutes have no trade at all. Seconds split their minute: together they give exactly its row.
 """
 
 from __future__ import annotations
@@ -197,7 +197,8 @@ class SyntheticSeries:
             return volume * price
         # Contracts are worth a fixed sum of dollars: base volume to eight decimals.
         scaled = volume * instrument.contract_size * 10 ** (8 + instrument.price_decimals)
-        return scaled // price
+        base_volume: Ints = scaled // price
+        return base_volume
 
     def _seconds(self, minutes: Candles) -> Candles:
         """Each minute split in 60 seconds whose sums, first open, extremes and last close are the minute's."""
