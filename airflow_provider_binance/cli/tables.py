@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from airflow_provider_binance.evidence import Evidence, next_check
 from airflow_provider_binance.market import DAY_US, HOUR_US, MINUTE_US, SECOND_US, from_us
+from airflow_provider_binance.plot import percent
 from airflow_provider_binance.records import Series, State
 from airflow_provider_binance.reports import (
     UNCOVERED,
@@ -60,7 +62,7 @@ def _load_verdict(report: LoadReport) -> str:
         names = _some(sorted({str(series) for series, _ in left}))
         return (
             f"Not finished: {_plural(len(left), 'gap')} unexplained ({', '.join(states)}) in {names}. "
-            f"{_next_step(states)}"
+            f"{_next_step([gap for _, gap in left])}"
         )
     counts = report.counts
     if not counts.rows_read and not any(load.archive_files or load.rest_requests for load in report.loads):
@@ -70,10 +72,15 @@ def _load_verdict(report: LoadReport) -> str:
     return f"Complete: {_plural(counts.rows_inserted, 'row')} inserted, {counts.rows_updated:,} updated{tail}."
 
 
-def _next_step(states: Iterable[str]) -> str:
-    if State.UNPUBLISHED in set(states) - {State.FAILED}:
-        return "Run the same command again later: a gap is believed when a second answer, 24 h later, agrees."
-    return "Run the same command again; what is there already is not fetched again."
+def _next_step(gaps: Sequence[RangeReport]) -> str:
+    asked = [Evidence.parse(gap.evidence) for gap in gaps if gap.state == State.UNPUBLISHED]
+    if len(asked) < len(gaps):
+        return "Run the same command again; what is there already is not fetched again."
+    times = [next_check(evidence, evidence.rest[-1]) for evidence in asked if evidence.rest]
+    when = f"after {_moment(-(-min(times) // MINUTE_US) * MINUTE_US, whole=False)} UTC" if times else "later"
+    return (
+        f"Run the same command again {when}: a gap is believed when the archive or a second answer 24 h later agrees."
+    )
 
 
 def _sources(load: SeriesLoad) -> str:
@@ -155,30 +162,48 @@ def _merged(ranges: Sequence[RangeReport]) -> tuple[RangeReport, ...]:
         if last is None or last.state != stretch.state or last.end_us != stretch.start_us:
             merged.append(stretch)
             continue
-        known = last.evidence.split("; ") if last.evidence else []
-        if stretch.evidence and stretch.evidence not in known:
-            known.append(stretch.evidence)
-        merged[-1] = replace(last, end_us=stretch.end_us, evidence="; ".join(known))
+        evidence = _both(last.evidence, stretch.evidence)
+        merged[-1] = replace(last, end_us=stretch.end_us, evidence=evidence)
     return tuple(merged)
 
 
-def percent(rows: int, expected: int | None) -> str:
-    """`99.98%`; never 100% while a row is missing."""
-    if expected is None:
-        return "-"
-    if not expected:
-        return "100%"
-    share = 100 * rows / expected
-    return "100%" if rows >= expected else f"{min(share, 99.99):.2f}%"
+def _both(one: str, other: str) -> str:
+    if one == other or not other:
+        return one
+    a, b = Evidence.parse(one), Evidence.parse(other)
+    return str(
+        Evidence(
+            archive=tuple(dict.fromkeys(a.archive + b.archive)),
+            corrupt=tuple(dict.fromkeys(a.corrupt + b.corrupt)),
+            rest=tuple(sorted({*a.rest, *b.rest})),
+            note="; ".join(dict.fromkeys(filter(None, (a.note, b.note)))),
+        )
+    )
+
+
+def _because(evidence: str) -> str:
+    """The evidence in words, in brackets; nothing for none."""
+    facts = Evidence.parse(evidence)
+    parts = []
+    if facts.archive:
+        parts.append(f"not in {_some(facts.archive, 2)}")
+    if facts.corrupt:
+        parts.append(f"unreadable: {_some(facts.corrupt, 2)}")
+    if facts.rest:
+        asked = sorted({facts.rest[0], facts.rest[-1]})
+        parts.append("no rows by REST at " + " and ".join(_moment(at - at % SECOND_US, whole=False) for at in asked))
+    if facts.note:
+        parts.append(facts.note)
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def span(start_us: int, end_us: int) -> str:
     """`2024-01-01 … 2024-02-01`, with times of day only where there are any."""
     whole = not (start_us % DAY_US or end_us % DAY_US)
-    return f"{_moment(start_us, whole)} … {_moment(end_us, whole)}"
+    return f"{_moment(start_us, whole=whole)} … {_moment(end_us, whole=whole)}"
 
 
-def _moment(at_us: int, whole: bool) -> str:
+def _moment(at_us: int, *, whole: bool) -> str:
     at = from_us(at_us)
     if whole:
         return f"{at:%Y-%m-%d}"
@@ -219,7 +244,7 @@ def _gaps(gaps: Iterable[tuple[Series, RangeReport]]) -> Iterator[str]:
             str(series),
             span(gap.start_us, gap.end_us),
             duration(gap.end_us - gap.start_us),
-            f"{gap.state}: {REASONS.get(gap.state, '')}" + (f" ({gap.evidence})" if gap.evidence else ""),
+            f"{gap.state}: {REASONS.get(gap.state, '')}{_because(gap.evidence)}",
         )
         for series, gap in shown
     ]
