@@ -135,14 +135,25 @@ def test_command_line_runs(clean: Clean) -> None:
 
 
 def test_example_dags_are_found(clean: Clean) -> None:
+    """By their factories, and as the files that the command line copies into a DAG folder."""
+    factories = clean.run(
+        clean.python,
+        "-W",
+        "ignore",
+        "-c",
+        "from importlib.resources import files; print(files('airflow_provider_binance.example_dags'))",
+    )
+    assert Path(factories.strip()).is_relative_to(clean.folder)
+    folder = clean.folder / "dags"
+    clean.run(clean.bin / "binance-ingest", "dags", "--copy", folder)
     code = """
 import json, sys
-from importlib.resources import files
 from airflow.dag_processing.dagbag import DagBag
 
-folder = files("airflow_provider_binance.example_dags")
-bag = DagBag(str(folder))
-print(json.dumps({"dags": sorted(bag.dags), "errors": bag.import_errors}), file=sys.stderr)
-sys.exit(0 if {"binance_daily", "binance_backfill"} <= bag.dags.keys() and not bag.import_errors else 1)
+bag = DagBag(sys.argv[1])
+print("RESULT", json.dumps([sorted(bag.dags), bag.import_errors]))
 """
-    clean.run(clean.python, "-W", "ignore", "-c", code)
+    output = clean.run(clean.python, "-W", "ignore", "-c", code, folder)
+    dags, errors = json.loads(output.split("RESULT")[1])
+    assert errors == {}
+    assert {"binance_daily", "binance_backfill"} <= set(dags)
