@@ -1,0 +1,303 @@
+"""The weight budget's rule, without clock, store or sleep: state in, "go" or "wait n seconds" out.
+
+Binance counts request weight per IP address in fixed windows of its own UTC clock (one minute; five for two special
+pools). So does `PoolState`, one per pool, a small value that travels as JSON between all who share the address.
+Instants are milliseconds of the *server's* clock; `guard_ms` is how far the caller's idea of that clock may be off. A
+request within the guard of a window's edge may be counted on either side, so it must fit on both and is booked on both.
+
+Who waits holds a ticket. Of one priority, earlier tickets come first; a lower priority leaves a fifth of the window
+while a higher one waits; a ticket that is two windows old comes before everything, so nobody waits for ever. A ticket
+whose holder does not come back lapses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+from airflow_provider_binance.errors import InputError
+
+# Others may share the address, and what they use is known only from the next answer's header.
+HEADROOM = 0.03
+# What a lower priority leaves free while a higher one waits.
+RESERVE = 0.2
+# So long a priority counts as waiting after its last request: one that loads page by page does not ask without a break.
+STICKY_MS = 2_000
+# So long after its time a ticket's holder may come back before others take its place.
+TICKET_GRACE_MS = 5_000
+# Who is held up by others' tickets only asks again so often, since those may lapse.
+RECHECK_MS = 5_000
+AGED_WINDOWS = 2
+
+
+class Priority(IntEnum):
+    """Who goes first."""
+
+    LIVE = 0
+    REPAIR = 1
+    DAILY = 2
+    BACKFILL = 3
+
+    @classmethod
+    def parse(cls, name: str | Priority) -> Priority:
+        """The priority called `name`; raises InputError with the accepted names."""
+        if isinstance(name, Priority):
+            return name
+        try:
+            return cls[str(name).strip().upper()]
+        except KeyError:
+            accepted = ", ".join(p.name.lower() for p in cls)
+            raise InputError(f"unknown priority {name!r}; use one of: {accepted}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One counter of Binance: its documented limit per window, until the venue says otherwise."""
+
+    name: str
+    limit: int
+    window_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is booked in one window: in all, of that not answered yet, and by priority."""
+
+    used: int = 0
+    in_flight: int = 0
+    by: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A place in the queue, good until `until_ms`."""
+
+    id: str
+    priority: int
+    cost: int
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """All that is known of a pool. `limit` is 0 until learned; `suspect` says that earlier knowledge was lost."""
+
+    limit: int = 0
+    hold_until_ms: int = 0
+    hold_status: int = 0
+    windows: Mapping[int, Window] = field(default_factory=dict)
+    tickets: tuple[Ticket, ...] = ()
+    asked_ms: tuple[int, int, int, int] = (0, 0, 0, 0)
+    suspect: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, numbers and texts, short."""
+        return {
+            "limit": self.limit,
+            "hold": [self.hold_until_ms, self.hold_status],
+            "windows": {str(w): [v.used, v.in_flight, *v.by] for w, v in self.windows.items()},
+            "tickets": [[t.id, t.priority, t.cost, t.since_ms, t.until_ms] for t in self.tickets],
+            "asked": list(self.asked_ms),
+            "suspect": self.suspect,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> PoolState:
+        """The state that `to_json` wrote. None is a fresh pool; anything else that is no state is a suspect one."""
+        if value is None:
+            return cls()
+        try:
+            windows = {
+                int(w): Window(int(v[0]), int(v[1]), (int(v[2]), int(v[3]), int(v[4]), int(v[5])))
+                for w, v in value["windows"].items()
+            }
+            tickets = tuple(
+                Ticket(str(i), int(p), int(c), int(since), int(until)) for i, p, c, since, until in value["tickets"]
+            )
+            live, repair, daily, backfill = (int(at) for at in value["asked"])
+            hold_until, hold_status = (int(part) for part in value["hold"])
+            return cls(
+                int(value["limit"]), hold_until, hold_status, windows, tickets, (live, repair, daily, backfill),
+                bool(value["suspect"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+            return cls(suspect=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The request may go now. To be given back to `settle` when its answer, or its failure, is there."""
+
+    cost: int
+    priority: Priority
+    windows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Ask again after `seconds`. `status` is 429 or 418 if Binance itself said so, else 0."""
+
+    seconds: float
+    status: int = 0
+
+
+def usable(state: PoolState, pool: Pool, cap: int | None = None) -> int:
+    """How much weight of a window may be booked: the limit less the headroom, and not more than `cap`."""
+    limit = state.limit or pool.limit
+    allowed = limit - max(1, round(limit * HEADROOM)) if limit > 1 else limit
+    return min(allowed, cap) if cap is not None else allowed
+
+
+def acquire(
+    state: PoolState,
+    pool: Pool,
+    *,
+    now_ms: int,
+    cost: int,
+    priority: Priority,
+    ticket: str,
+    guard_ms: int = 0,
+    cap: int | None = None,
+) -> tuple[PoolState, Grant | Wait]:
+    """Book `cost` now, or say how long to wait.
+
+    `ticket` identifies the request over its tries.
+
+    Raises:
+        InputError: the cost is higher than what a whole window allows.
+    """
+    allowed = usable(state, pool, cap)
+    if cost > allowed:
+        why = f"rate_limit_requests_per_minute={cap}" if cap is not None and cap == allowed else "the venue's limit"
+        raise InputError(f"a request of weight {cost} never fits into {allowed} per window of pool {pool.name} ({why})")
+    touched = _touched(now_ms, guard_ms, pool)
+    state = _pruned(state, now_ms, touched, pool)
+    if state.suspect:
+        full = {w: replace(state.windows.get(w, Window()), used=max(allowed, pool.limit)) for w in touched}
+        state = replace(state, windows={**state.windows, **full}, suspect=False)
+    state = replace(state, asked_ms=_with(state.asked_ms, priority, now_ms))
+    if now_ms < state.hold_until_ms:
+        return _queue(state, ticket, priority, cost, now_ms, state.hold_until_ms - now_ms, state.hold_status)
+    leave = _leave_for_others(state, touched, allowed, ticket, priority, now_ms, pool)
+    full_windows = [w for w in touched if _booked(state, w) + cost > allowed]
+    if full_windows:
+        opens_ms = (max(full_windows) + 1) * pool.window_ms + guard_ms
+        return _queue(state, ticket, priority, cost, now_ms, opens_ms - now_ms, 0)
+    if any(_booked(state, w) + cost + leave > allowed for w in touched):
+        opens_ms = (touched[-1] + 1) * pool.window_ms + guard_ms
+        return _queue(state, ticket, priority, cost, now_ms, min(opens_ms - now_ms, RECHECK_MS), 0)
+    windows = dict(state.windows)
+    for w in touched:
+        booked = windows.get(w, Window())
+        windows[w] = Window(
+            booked.used + cost, booked.in_flight + cost, _with(booked.by, priority, booked.by[priority] + cost)
+        )
+    tickets = tuple(t for t in state.tickets if t.id != ticket)
+    return replace(state, windows=windows, tickets=tickets), Grant(cost, priority, touched)
+
+
+def settle(
+    state: PoolState, pool: Pool, grant: Grant, *, now_ms: int, guard_ms: int = 0, used: int | None = None
+) -> PoolState:
+    """The request of `grant` is over; `used` is the used weight that its answer reported, if it did.
+
+    The report counts only if request and answer surely fell into the same window: one of an older window must not
+    count in the new one. What else is in flight may not be in the report yet, so it is added.
+    """
+    touched = _touched(now_ms, guard_ms, pool)
+    windows = dict(state.windows)
+    for w in grant.windows:
+        if w in windows:
+            windows[w] = replace(windows[w], in_flight=max(0, windows[w].in_flight - grant.cost))
+    for w in touched:
+        # It was slow: it may have been counted when it arrived there, not when it was sent.
+        if w not in grant.windows:
+            late = windows.get(w, Window())
+            windows[w] = replace(late, used=late.used + grant.cost)
+    if used is not None and touched == grant.windows and len(touched) == 1:
+        w = touched[0]
+        booked = windows.get(w, Window())
+        windows[w] = replace(booked, used=max(booked.used, used + booked.in_flight))
+    return replace(state, windows=windows)
+
+
+def hold(state: PoolState, until_ms: int, status: int) -> PoolState:
+    """Nobody sends before `until_ms`, since Binance answered `status` (429 or 418); never shortens a hold."""
+    if until_ms <= state.hold_until_ms:
+        return state
+    return replace(state, hold_until_ms=until_ms, hold_status=status)
+
+
+def learn(state: PoolState, limit: int) -> PoolState:
+    """The venue says that the pool's limit is `limit`; nonsense is not believed."""
+    return replace(state, limit=limit) if limit > 0 else state
+
+
+def _touched(now_ms: int, guard_ms: int, pool: Pool) -> tuple[int, ...]:
+    first, last = (now_ms - guard_ms) // pool.window_ms, (now_ms + guard_ms) // pool.window_ms
+    return tuple(range(first, last + 1))
+
+
+def _booked(state: PoolState, window: int) -> int:
+    # What was sent in the window before and is not answered yet may arrive in this one.
+    before = state.windows.get(window - 1)
+    return state.windows.get(window, Window()).used + (before.in_flight if before else 0)
+
+
+def _leave_for_others(
+    state: PoolState, touched: Iterable[int], allowed: int, ticket: str, priority: Priority, now_ms: int, pool: Pool
+) -> int:
+    """How much of the window this request must leave for those whose turn is before its own."""
+    position = next((i for i, t in enumerate(state.tickets) if t.id == ticket), len(state.tickets))
+    aged_since = now_ms - AGED_WINDOWS * pool.window_ms
+    is_aged = position < len(state.tickets) and state.tickets[position].since_ms <= aged_since
+    aged = higher = equal = 0
+    for i, other in enumerate(state.tickets):
+        if other.id == ticket:
+            continue
+        if other.since_ms <= aged_since:
+            aged += other.cost if (i < position or not is_aged) else 0
+        elif is_aged:
+            continue
+        elif other.priority < priority:
+            higher += other.cost
+        elif other.priority == priority and i < position:
+            equal += other.cost
+    if is_aged:
+        return aged
+    reserve = 0
+    if higher or any(state.asked_ms[p] > now_ms - STICKY_MS for p in range(priority)):
+        share = int(allowed * RESERVE)
+        taken = max(sum(state.windows.get(w, Window()).by[:priority]) for w in touched)
+        reserve = max(share - taken, min(higher, share))
+    return aged + equal + reserve
+
+
+def _queue(
+    state: PoolState, ticket: str, priority: Priority, cost: int, now_ms: int, wait_ms: int, status: int
+) -> tuple[PoolState, Wait]:
+    until_ms = now_ms + wait_ms + TICKET_GRACE_MS
+    tickets = [replace(t, until_ms=until_ms) if t.id == ticket else t for t in state.tickets]
+    if all(t.id != ticket for t in tickets):
+        tickets.append(Ticket(ticket, int(priority), cost, now_ms, until_ms))
+    return replace(state, tickets=tuple(tickets)), Wait(max(wait_ms, 1) / 1000, status)
+
+
+def _pruned(state: PoolState, now_ms: int, touched: tuple[int, ...], pool: Pool) -> PoolState:
+    """Without windows that are over and tickets that lapsed, or that belong to another idea of the time."""
+    oldest = touched[0] - 1
+    return replace(
+        state,
+        windows={w: v for w, v in state.windows.items() if oldest <= w <= touched[-1] + 1},
+        tickets=tuple(t for t in state.tickets if t.until_ms >= now_ms and t.since_ms <= now_ms + pool.window_ms),
+        # A hold in the far future is another clock's (a simulator's that was set back): no ban is longer than 3 days.
+        hold_until_ms=state.hold_until_ms if state.hold_until_ms - now_ms <= 4 * 86_400_000 else 0,
+    )
+
+
+def _with(values: tuple[int, int, int, int], at: int, value: int) -> tuple[int, int, int, int]:
+    a, b, c, d = (value if i == at else v for i, v in enumerate(values))
+    return (a, b, c, d)

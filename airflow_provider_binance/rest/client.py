@@ -1,0 +1,348 @@
+"""`BinanceRest`: the three markets' REST APIs behind one retry loop, one error map and the weight budget."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlencode
+
+from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import (
+    BinanceError,
+    ClockSkewError,
+    ConfigError,
+    InputError,
+    MalformedResponseError,
+)
+from airflow_provider_binance.market import Market
+from airflow_provider_binance.rest import failures, pages
+from airflow_provider_binance.rest.budget import Priority
+from airflow_provider_binance.rest.budget_stores import BudgetStore, open_budget_store
+from airflow_provider_binance.rest.clock import ServerClock
+from airflow_provider_binance.rest.costs import pool_of
+from airflow_provider_binance.rest.meter import Meter, measured
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_binance.rest.session import MeteredClient, Turnstile
+
+log = logging.getLogger(__name__)
+
+EXCHANGE_INFO_SECONDS = 3600.0
+# A first candle does not change; the cache is only cleaned by age.
+FIRST_KLINE_SECONDS = 30 * 86_400.0
+RECV_WINDOW_MS = 5000
+
+_PREFIX = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
+_ACCOUNT = {Market.SPOT: "/api/v3/account", Market.UM: "/fapi/v2/account", Market.CM: "/dapi/v1/account"}
+_RIGHTS = "/sapi/v1/account/apiRestrictions"
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRights:
+    """What the API key may do; `warnings` are sentences for whoever set it up. None: the venue does not tell."""
+
+    may_trade: bool
+    may_withdraw: bool
+    is_ip_restricted: bool | None
+    warnings: tuple[str, ...] = ()
+
+
+class BinanceRest:
+    """REST access to Binance, never beyond the weight budget. Opening it is free: nothing is imported or asked before
+    it is used. Threads may share it.
+
+    Args:
+        config: hosts, key, time-outs, and where the budget lives.
+        budget_store: the budget's store; default: the one that the configuration names.
+        priority: `live`, `repair`, `daily` or `backfill`.
+        sleep: how to wait, for the budget and between tries.
+        clock: the local clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        config: BinanceConfig,
+        *,
+        budget_store: BudgetStore | None = None,
+        priority: str | Priority = "backfill",
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.priority = Priority.parse(priority)
+        self._given_store = budget_store
+        self._sleep = sleep
+        # um and cm are two hosts, hence two clocks, though they share a pool.
+        self._clocks = {market: ServerClock(clock) for market in Market}
+        self._clock_locks = {market: threading.Lock() for market in Market}
+        self._threads = threading.local()
+        self._session_lock = threading.Lock()
+        self._session: requests.Session | None = None
+        self._known: dict[str, tuple[float, bytes]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"BinanceRest(environment={self.config.environment!r}, priority={self.priority.name.lower()!r})"
+
+    def close(self) -> None:
+        """Close all connections; they are opened again when needed."""
+        with self._session_lock:
+            if self._session is not None:
+                self._session.close()
+
+    @cached_property
+    def budget_store(self) -> BudgetStore:
+        """Where budget and cache live; archive listings are kept in the same cache."""
+        return self._given_store or open_budget_store(self.config.rate_limit_store)
+
+    @property
+    def client(self) -> MeteredClient:
+        """python-binance's `Client` of this thread, metered; the same connections serve all threads."""
+        from airflow_provider_binance.rest.session import MeteredClient
+
+        found: MeteredClient | None = getattr(self._threads, "client", None)
+        if found is None:
+            found = self._threads.client = MeteredClient(self.config, self._opened_session(), self._server_offset)
+        return found
+
+    def measure(self, meter: Meter | None = None) -> AbstractContextManager[Meter]:
+        """`with rest.measure() as meter:` counts requests, weight and bytes of this thread's calls within; give the
+        same meter in several threads to count them together."""
+        return measured(meter)
+
+    def server_now_us(self, market: Market) -> int:
+        """The server's clock, microseconds since the epoch; asks `time` at most once in ten minutes."""
+        self._server_offset(market)
+        return self._clocks[market].now_us()
+
+    def ping(self, market: Market) -> float:
+        """Seconds of one round trip to the market's host; raises as `get`."""
+        began = time.monotonic()
+        self.get(market, f"{_PREFIX[market]}/ping")
+        return time.monotonic() - began
+
+    def get(self, market: Market, path: str, params: Parameters | None = None, *, key: bool = False) -> bytes:
+        """The raw body of a public GET: whole, checked JSON.
+
+        Transient failures are tried again, five times at most, with jittered growing pauses. `key` says that the route
+        needs the API key, so that a missing one is told before asking.
+
+        Raises:
+            BinanceError: the subclass tells what to do; ConfigError: the key is missing.
+        """
+        if key:
+            self._require("api_key")
+        return self._retried(market, path, lambda: self._once("GET", market, path, _query(params)))
+
+    def signed_get(self, market: Market, path: str, params: Parameters | None = None) -> bytes:
+        """As `get`, for a route that wants a signature; the timestamp is the server's. After −1021 the clock is
+        measured anew once."""
+        return self._retried(market, path, lambda: self._signed("GET", market, path, params))
+
+    def request(
+        self, method: str, path: str, params: Parameters | None = None, *, market: Market, signed: bool = False
+    ) -> Any:
+        """Any route's JSON, with fractions as Decimal. Only GET is tried again: what became of another is unknown."""
+        method = method.upper()
+
+        def once() -> bytes:
+            if signed:
+                return self._signed(method, market, path, params)
+            return self._once(method, market, path, _query(params))
+
+        body = self._retried(market, path, once) if method == "GET" else once()
+        return json.loads(body or b"{}", parse_float=Decimal)
+
+    def kline_page(self, market: Market, symbol: str, interval: str, start_us: int, end_us: int, limit: int) -> bytes:
+        """The JSON of the klines that open in `[start_us, end_us)`, at most `limit`; see `pages` for which windows to
+        ask. The last one may still be open."""
+        return self.get(
+            market,
+            f"{_PREFIX[market]}/klines",
+            {"symbol": symbol, "interval": interval, **pages.bounds(start_us, end_us), "limit": limit},
+        )
+
+    def exchange_info(self, market: Market) -> dict[str, Any]:
+        """Symbols and limits of a market, at most an hour old; all who share the budget's store share it. The budget
+        learns the limits from it."""
+        path = f"{_PREFIX[market]}/exchangeInfo"
+        body = self._cached(f"{self.config.rest_url(market)}{path}", EXCHANGE_INFO_SECONDS)
+        if body is None:
+            body = self.get(market, path)
+            self._keep(f"{self.config.rest_url(market)}{path}", body)
+        try:
+            info: dict[str, Any] = json.loads(body, parse_float=Decimal)
+            for limit in info["rateLimits"]:
+                if limit["rateLimitType"] == "REQUEST_WEIGHT" and (limit["interval"], limit["intervalNum"]) == (
+                    "MINUTE",
+                    1,
+                ):
+                    self._turnstile.learn(pool_of(path), int(limit["limit"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise MalformedResponseError(f"{market} {path}: not of the documented shape: {error!r}") from error
+        return info
+
+    def first_kline_us(self, market: Market, symbol: str, interval: str) -> int | None:
+        """When the symbol's first kline opened; None if it has none. Spot and um only: cm looks back 200 days at most.
+
+        Raises:
+            InputError: cm.
+        """
+        if market is Market.CM:
+            raise InputError("cm has no way to ask for the first kline; take onboardDate of exchange_info")
+        cache_key = f"{self.config.rest_url(market)}|first|{symbol}|{interval}"
+        body = self._cached(cache_key, FIRST_KLINE_SECONDS)
+        if body is None:
+            path = f"{_PREFIX[market]}/klines"
+            body = self.get(market, path, {"symbol": symbol, "interval": interval, "startTime": 0, "limit": 1})
+            if body.strip() != b"[]":
+                self._keep(cache_key, body)
+        rows = json.loads(body)
+        return int(rows[0][0]) * 1000 if rows else None
+
+    def account_check(self, market: Market) -> AccountRights:
+        """What the key may do, by one signed call that changes nothing; logs a warning when it may do more than read.
+
+        Raises:
+            AuthenticationError: key or signature are refused.
+        """
+        # The account says what the account may do, apiRestrictions what the key may; the test hosts have no /sapi.
+        knows_key = market is Market.SPOT and self.config.environment != "testnet"
+        found = json.loads(self.signed_get(market, _RIGHTS if knows_key else _ACCOUNT[market]))
+        trade = ("enableSpotAndMarginTrading", "enableFutures", "enableMargin") if knows_key else ("canTrade",)
+        may_trade = any(bool(found.get(name)) for name in trade)
+        may_withdraw = bool(found.get("enableWithdrawals" if knows_key else "canWithdraw"))
+        warnings = [
+            f"this API key may {what}; loading market data needs no more than reading"
+            for what, may in (("trade", may_trade), ("withdraw", may_withdraw))
+            if may
+        ]
+        for warning in warnings:
+            log.warning("%s: %s", market, warning)
+        return AccountRights(may_trade, may_withdraw, found.get("ipRestrict") if knows_key else None, tuple(warnings))
+
+    @cached_property
+    def _turnstile(self) -> Turnstile:
+        from airflow_provider_binance.rest.session import Turnstile
+
+        return Turnstile(self.config, self.budget_store, self.priority, self._sleep)
+
+    def _opened_session(self) -> requests.Session:
+        from airflow_provider_binance.rest.session import open_session
+
+        with self._session_lock:
+            if self._session is None:
+                self._session = open_session(self.config, self._turnstile, self._clocks)
+            return self._session
+
+    def _server_offset(self, market: Market, afresh: bool = False) -> float:
+        """Server minus local clock in seconds, measured if it is not known exactly, or if `afresh`."""
+        clock = self._clocks[market]
+        if afresh:
+            clock.forget()
+        with self._clock_locks[market]:
+            if not clock.is_exact:
+                self._retried(market, "time", lambda: self._ask_time(market))
+        return clock.offset
+
+    def _ask_time(self, market: Market) -> bytes:
+        from airflow_provider_binance.rest.exchange import fetch
+
+        answer = fetch(self.client, "GET", market, f"{_PREFIX[market]}/time", "", self._clocks[market])
+        try:
+            self._clocks[market].measure(int(json.loads(answer.body)["serverTime"]), *answer.travelled)
+        except (ValueError, KeyError, TypeError) as error:
+            raise MalformedResponseError(f"{market} time: not of the documented shape: {error!r}") from error
+        return answer.body
+
+    def _once(self, method: str, market: Market, path: str, query: str) -> bytes:
+        from airflow_provider_binance.rest.exchange import fetch
+
+        return fetch(self.client, method, market, path, query, self._clocks[market]).body
+
+    def _signed(self, method: str, market: Market, path: str, params: Parameters | None) -> bytes:
+        self._require("api_key")
+        if self.config.private_key is None:
+            self._require("api_secret")
+        for afresh in (False, True):
+            stamp = round((self._clocks[market].local() + self._server_offset(market, afresh)) * 1000)
+            # Encoded before it is signed, as Binance asks since 2026; python-binance encodes the symbol only.
+            query = _query({**(params or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": stamp})
+            signature = quote(self.client.sign(query), safe="")
+            try:
+                return self._once(method, market, path, f"{query}&signature={signature}")
+            except ClockSkewError as error:
+                if afresh:
+                    raise ClockSkewError(
+                        f"{error}; the clock was measured anew (offset {self._clocks[market].offset:.3f} s) and is "
+                        f"refused again: is something between here and Binance holding requests back?",
+                        **error.facts,
+                    ) from error
+                log.warning("clock refused, measuring it anew: market=%s path=%s", market, path)
+        raise AssertionError("unreachable")  # the second round returns or raises
+
+    def _retried(self, market: Market, path: str, once: Callable[[], bytes]) -> bytes:
+        attempt = 1
+        while True:
+            try:
+                return once()
+            except BinanceError as error:
+                wait = failures.pause(error, attempt, random.random)
+                if wait is None:
+                    raise
+                log.warning(
+                    "retrying: market=%s path=%s reason=%s attempt=%d sleep=%.1f", market, path, error, attempt, wait
+                )
+            self._sleep(wait)
+            attempt += 1
+
+    def _require(self, name: str) -> None:
+        if getattr(self.config, name) is None:
+            raise ConfigError(
+                f"this call needs {name}: set it as keyword {name}=, environment variable BINANCE_{name.upper()}, "
+                f"{name}: in the YAML file (--config), or in the Airflow connection",
+                field=name,
+            )
+
+    def _cached(self, key: str, max_age_seconds: float) -> bytes | None:
+        if self.config.environment != "simulator":
+            return self.budget_store.cache_get(key, max_age_seconds)
+        # A simulator's clock and symbols change from run to run, and its port comes back.
+        put_at, value = self._known.get(key, (float("-inf"), None))
+        return value if time.monotonic() - put_at <= max_age_seconds else None
+
+    def _keep(self, key: str, value: bytes) -> None:
+        if self.config.environment == "simulator":
+            self._known[key] = (time.monotonic(), value)
+        else:
+            self.budget_store.cache_put(key, value)
+
+
+def _query(params: Parameters | None) -> str:
+    """Percent-encoded parameters; those that are None are left out, lists become Binance's JSON arrays."""
+    given = {
+        name: json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        if isinstance(value, (list, tuple))
+        else value
+        for name, value in (params or {}).items()
+        if value is not None
+    }
+    return urlencode(given, quote_via=quote, safe="")

@@ -1,0 +1,96 @@
+"""Paging klines: `[start, end)` → the fewest, cheapest requests that miss nothing. Pure.
+
+A page's window never holds more klines than its `limit`. So it does not matter that cm answers with the *newest* rows
+of a window and the others with the oldest, and all pages are known before the first is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from airflow_provider_binance.market import DAY_US, Interval, Market
+from airflow_provider_binance.registry import KLINES
+from airflow_provider_binance.rest.costs import charge
+
+# The highest limit of each weight: of one weight, the highest limit is the best. Below the edges of the bands, where
+# documentation and measurement agree (99 and 499, not 100 and 500).
+_LIMITS: dict[Market, tuple[int, ...]] = {
+    Market.SPOT: (1000,),
+    Market.UM: (99, 499, 1000, 1500),
+    Market.CM: (99, 499, 1000, 1500),
+}
+
+# Caps of Binance are round numbers: 100, 500, 1000. Holes of the exchange seldom leave one.
+ROUND = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One request: the klines that open in `[start_us, end_us)`, of which there are at most `limit`."""
+
+    start_us: int
+    end_us: int
+    limit: int
+    weight: int
+
+
+def bounds(start_us: int, end_us: int) -> dict[str, int]:
+    """`startTime` and `endTime` of a half-open window. Binance includes both: the −1 is here and nowhere else."""
+    return {"startTime": -(-start_us // 1000), "endTime": -(-end_us // 1000) - 1}
+
+
+def page_cost(market: Market, limit: int) -> int:
+    """The weight of one page."""
+    return charge(KLINES.rest[market].path, {"limit": str(limit)}).weight
+
+
+def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int) -> Iterator[Page]:
+    """The pages of a window, ascending, without overlap.
+
+    The rule: least weight; of equal weight, fewest requests. On futures that makes up to 99 rows one page of weight 1,
+    and a long window pages of 499 (weight 2) whose last one is as cheap as is enough.
+    """
+    at, stop = interval.align(start_us, end_us)
+    most_us = (KLINES.rest[market].max_window_days or 0) * DAY_US
+    while at < stop:
+        within = interval.floor(min(stop, at + most_us)) if most_us else stop
+        # A window of 200 days always holds at least one kline: the longest interval is a month.
+        limit = _best_limit(market, interval.count(at, within))
+        upto = min(interval.advance(at, limit), within)
+        yield Page(at, upto, limit, page_cost(market, limit))
+        at = upto
+
+
+def plan_cost(market: Market, interval: Interval, start_us: int, end_us: int) -> tuple[int, int]:
+    """Requests and weight of a window."""
+    requests = weight = 0
+    for page in plan_pages(market, interval, start_us, end_us):
+        requests += 1
+        weight += page.weight
+    return requests, weight
+
+
+def next_page(
+    market: Market, interval: Interval, page: Page, rows: int, first_open_us: int, last_open_us: int
+) -> Page | None:
+    """What to ask after `page` was answered with `rows` klines from `first_open_us` to `last_open_us`; usually nothing.
+
+    Binance may one day cap `limit` lower than today and not say so. An answer that is shorter than its window, ends (on
+    cm: begins) inside it, and has a round number of rows is taken for capped, and the part that it lacks is asked for.
+    An answer that is short in another way has a hole of the exchange's, which asking again would not fill.
+    """
+    if not rows or rows % ROUND or rows >= interval.count(page.start_us, page.end_us):
+        return None
+    if KLINES.rest[market].newest_first:
+        return replace(page, end_us=first_open_us) if first_open_us > page.start_us else None
+    at = interval.next_open(last_open_us)
+    return replace(page, start_us=at) if at < page.end_us else None
+
+
+def _best_limit(market: Market, rows: int) -> int:
+    def price(limit: int) -> tuple[int, int]:
+        pages = -(-rows // limit)
+        return pages * page_cost(market, limit), pages
+
+    return min(_LIMITS[market], key=price)
