@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import datetime, timedelta
-from itertools import islice
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import SecretStr
 
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import EPOCH, Market, parse_interval
+from airflow_provider_binance.market import Interval, Market, from_us, parse_interval, to_us
 from airflow_provider_binance.records import Kline
 from airflow_provider_binance.registry import KLINES, Kind
-from airflow_provider_binance.windows import parse_instant
+from airflow_provider_binance.windows import NOW, check_window, parse_instant
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_MICROSECOND: Final = timedelta(microseconds=1)
-#: Rows converted at a time: numpy holds the interpreter for about a microsecond per value.
+#: Rows converted at a time: 1 ms or so in which numpy lets no other thread run.
 _BLOCK_ROWS: Final = 2_000
+#: Rows fetched at a time: collecting 100,000 Klines as garbage was measured to hold up the event loop for 70 ms.
+_WINDOW_ROWS: Final = 20_000
+#: Binance opened on 2017-07-14; nothing is older.
+_FIRST_DAY_US: Final = to_us(datetime(2017, 7, 1, tzinfo=UTC))
 
 
 class MarketData(Protocol):
@@ -123,78 +125,112 @@ class BinanceDataProvider(DataProviderInterface):
         of_market = Market.parse(market)
         interval = parse_interval(timeframe, of_market)
         for name, value in (("start", start), ("end", end)):
-            if value is None:
-                raise InputError(
-                    f"{name} is missing: give an aware datetime or a text such as 2024-01-01", argument=name
-                )
-            parse_instant(value, now_us=lambda: 0, name=name)
-        return await asyncio.to_thread(self._frame, of_market.value, symbol, interval.name, start, end, exact)
+            if parse_instant(value, now_us=lambda: 0, name=name) is None:
+                raise InputError(f"{name} is missing: give an aware datetime or, say, '2024-01-01'", argument=name)
+        return await asyncio.to_thread(self._frame, of_market, symbol, interval, start, end, exact)
 
     async def get_real_time_data(
         self,
-        symbols: Sequence[str],  # noqa: ARG002
+        symbols: Sequence[str],
         *,
-        market: str = "spot",  # noqa: ARG002
-        datasets: Sequence[str] | None = None,  # noqa: ARG002
+        market: str = "spot",
+        datasets: Sequence[str] | None = None,
     ) -> AsyncIterator[MarketData]:
         """Not in this version: raises InputError when the first record is asked for.
 
         Real-time data comes with the streaming sidecar.
         """
+        nothing: list[MarketData] = []
+        for record in nothing:  # which makes this an async generator, as the interface promises
+            yield record
         raise InputError(
             "this version has no real-time data: it comes with the streaming sidecar. "
             "Until then, ask get_historical_data for the klines up to now (end='now')"
         )
-        yield  # makes this an async generator, as the interface promises
 
     def _frame(
-        self, market: str, symbol: str, interval: str, start: datetime | str, end: datetime | str, exact: bool
+        self, market: Market, symbol: str, interval: Interval, start: datetime | str, end: datetime | str, exact: bool
     ) -> pd.DataFrame:
         from airflow_provider_binance.ingest import fetch_klines
 
         config = BinanceConfig.load() if self._config is None else self._config
         if self._secrets:
             config = config.model_copy(update=self._secrets)
-        klines = fetch_klines(market=market, symbol=symbol, interval=interval, start=start, end=end, config=config)
-        return _data_frame(klines, exact=exact)
+        frame = _Frame(exact=exact)
+        for first, stop in _windows(config, market, interval, start, end):
+            frame.take(
+                fetch_klines(
+                    market=market.value, symbol=symbol, interval=interval.name, start=first, end=stop, config=config
+                )
+            )
+        return frame.build()
 
 
-def _data_frame(klines: Sequence[Kline], *, exact: bool) -> pd.DataFrame:
-    import pandas as pd
+def _windows(
+    config: BinanceConfig, market: Market, interval: Interval, start: datetime | str, end: datetime | str
+) -> Iterator[tuple[datetime | str, datetime | str]]:
+    """The window in pieces of bounded size: a million Klines as garbage would hold up the event loop."""
+    bounds = [parse_instant(value, now_us=lambda: 0, name=name) for name, value in (("start", start), ("end", end))]
+    relative = any(isinstance(value, str) and value.strip()[-1:] in "mhdw" for value in (start, end))
+    if not relative and all(isinstance(bound, int) for bound in bounds):
+        first_us, end_us = (bound for bound in bounds if isinstance(bound, int))
+        if interval.count(first_us, end_us) <= _WINDOW_ROWS:
+            yield start, end
+            return
+    from airflow_provider_binance.rest.client import BinanceRest
 
-    kinds = {column.name: column.kind for column in KLINES.columns}
-    columns: dict[str, Any] = {}
-    for place, name in enumerate(Kline._fields):
-        values = _column(klines, place, kinds.get(name, Kind.TEXT), exact)
-        # A time column is taken as it is; the others as what they are made of, so that no text type is guessed.
-        zoned = kinds.get(name) is Kind.TIME
-        columns[name] = pd.Series(values).dt.tz_localize("UTC") if zoned else pd.Series(values, dtype=values.dtype)
-    # Without the copy, the columns stay apart: joining millions of objects would hold up every other thread.
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(klines)), copy=False)
+    with BinanceRest(config) as rest:
+        now_us = rest.server_now_us(market)
+    first = parse_instant(start, now_us=lambda: now_us, name="start")
+    stop = parse_instant(end, now_us=lambda: now_us, name="end")
+    first_us = now_us if first is NOW else first if isinstance(first, int) else _FIRST_DAY_US
+    end_us = min(stop, now_us) if isinstance(stop, int) else now_us
+    check_window(first_us, stop if isinstance(stop, int) else now_us)
+    first_us = max(first_us, min(_FIRST_DAY_US, end_us - 1))
+    while first_us < end_us:
+        stop_us = min(interval.advance(interval.ceil(first_us), _WINDOW_ROWS), end_us)
+        yield from_us(first_us), from_us(stop_us)
+        first_us = stop_us
 
 
-def _column(klines: Sequence[Kline], place: int, kind: Kind, exact: bool) -> np.ndarray[Any, Any]:
-    import numpy as np
+class _Frame:
+    """A DataFrame in the making: takes Klines apart block by block, so that other threads get their turn between."""
 
-    if kind is Kind.TIME:
-        whole = np.empty(len(klines), dtype=np.int64)
-    elif kind in (Kind.INTEGER, Kind.SMALL_INTEGER):
-        whole = np.empty(len(klines), dtype=np.int64)
-    elif kind is Kind.DECIMAL and not exact:
-        whole = np.empty(len(klines), dtype=np.float64)
-    else:
-        whole = np.empty(len(klines), dtype=object)
-    for at, block in _blocks([kline[place] for kline in klines]):
+    def __init__(self, *, exact: bool) -> None:
+        kinds = {column.name: column.kind for column in KLINES.columns}
+        self._kinds = [kinds.get(name, Kind.TEXT) for name in Kline._fields]
+        self._exact = exact
+        self._blocks: list[list[np.ndarray[Any, Any]]] = [[] for _ in self._kinds]
+
+    def take(self, klines: list[Kline]) -> None:
+        """Add the rows of `klines`, and empty it."""
+        klines.reverse()
+        while klines:
+            rows = klines[: -_BLOCK_ROWS - 1 : -1]
+            del klines[-_BLOCK_ROWS:]
+            for blocks, kind, values in zip(self._blocks, self._kinds, zip(*rows, strict=True), strict=True):
+                blocks.append(self._converted(kind, values))
+
+    def build(self) -> pd.DataFrame:
+        """The DataFrame of all rows taken."""
+        import numpy as np
+        import pandas as pd
+
+        columns = {}
+        for name, kind, blocks in zip(Kline._fields, self._kinds, self._blocks, strict=True):
+            values = np.concatenate([self._converted(kind, ()), *blocks])
+            series = pd.Series(values, dtype=values.dtype)  # the type is said, or pandas guesses one for texts
+            columns[name] = series.dt.tz_localize("UTC") if kind is Kind.TIME else series
+        # Without the copy, columns stay apart: joining them would hold up every other thread.
+        return pd.DataFrame(columns, copy=False)
+
+    def _converted(self, kind: Kind, values: Sequence[Any]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
         if kind is Kind.TIME:
-            block = [(value - EPOCH) // _MICROSECOND for value in block]
-        elif whole.dtype == np.float64:
-            block = [float("nan") if value is None else float(value) for value in block]
-        whole[at : at + len(block)] = block
-    return whole.view("datetime64[us]") if kind is Kind.TIME else whole
-
-
-def _blocks(values: Sequence[Any]) -> Iterator[tuple[int, list[Any]]]:
-    iterator, at = iter(values), 0
-    while block := list(islice(iterator, _BLOCK_ROWS)):
-        yield at, block
-        at += len(block)
+            return np.array([to_us(value) for value in values], dtype=np.int64).view("datetime64[us]")
+        if kind in (Kind.INTEGER, Kind.SMALL_INTEGER):
+            return np.array(values, dtype=np.int64)
+        if kind is Kind.DECIMAL and not self._exact:
+            return np.array([float("nan") if value is None else float(value) for value in values], dtype=np.float64)
+        return np.array(values, dtype=object)

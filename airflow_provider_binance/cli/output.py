@@ -38,8 +38,7 @@ class Output:
 
     def mask(self, text: str) -> str:
         """`text` without any secret."""
-        longest_first: list[str | None] = sorted(self._secrets, key=lambda secret: -len(secret))
-        return mask_values(text, longest_first)
+        return mask_values(text, sorted(self._secrets, key=_shortness))
 
     def result(self, document: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Print a command's result: the document with `--json`, else the lines."""
@@ -87,6 +86,10 @@ class Output:
         if isinstance(value, list | tuple):
             return [self._masked(inner, name) for inner in value]
         return value
+
+
+def _shortness(secret: str | None) -> int:
+    return -len(secret or "")  # a secret inside another must not leave the other's ends behind
 
 
 def _write(stream: TextIO, text: str) -> None:

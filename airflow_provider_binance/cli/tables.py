@@ -78,9 +78,7 @@ def _next_step(gaps: Sequence[RangeReport]) -> str:
         return "Run the same command again; what is there already is not fetched again."
     times = [next_check(evidence, evidence.rest[-1]) for evidence in asked if evidence.rest]
     when = f"after {_moment(-(-min(times) // MINUTE_US) * MINUTE_US, whole=False)} UTC" if times else "later"
-    return (
-        f"Run the same command again {when}: a gap is believed when the archive or a second answer 24 h later agrees."
-    )
+    return f"Run the same command again {when}: a gap is believed once the archive, or an answer 24 h later, agrees."
 
 
 def _sources(load: SeriesLoad) -> str:
