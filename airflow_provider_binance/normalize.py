@@ -84,6 +84,20 @@ class KlineRows:
         lines = [line for part in parts for line in part._lines]
         return KlineRows(lines, [at for part in parts for at in part._times], self._market, self._interval)
 
+    @classmethod
+    def joined(cls, parts: Sequence[KlineRows], market: Market, interval: Interval) -> KlineRows:
+        """The rows of `parts`, put in order; two different klines of one open time are a MalformedResponseError."""
+        if len(parts) == 1:
+            return parts[0]
+        lines = [line for part in parts for line in part._lines]
+        times = [at for part in parts for at in part._times]
+        if any(map(int.__ge__, times, times[1:])):
+            try:
+                lines, times = _ordered(lines, times)
+            except ValueError as error:
+                raise MalformedResponseError(str(error)) from error
+        return cls(lines, times, market, interval)
+
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text: `series_id`, then `columns`, a chunk per 8,192 rows. Raises CorruptArchiveError on an odd line."""
         render = _regular_line if self._interval.size_us <= DAY_US and not self._interval.is_calendar else _any_line
@@ -314,5 +328,3 @@ def _record(fields: list[str], series: Series, market: Market) -> Kline:
         )
     except (InvalidOperation, ValueError, KeyError) as error:
         raise IngestError(f"not a kline of {series}: {fields!r}") from error
-
-

@@ -65,7 +65,9 @@ class FetchedFile:
                 with archive.open(members[0]) as csv:
                     yield from _cut(csv, max(1, -(-total // PART_BYTES)))
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
-            raise CorruptArchiveError(f"archive file {self.file.path} is no sound zip: {error}", ref=self.file.path) from error
+            raise CorruptArchiveError(
+                f"archive file {self.file.path} is no sound zip: {error}", ref=self.file.path
+            ) from error
 
     def close(self) -> None:
         """Free the disk space."""
@@ -123,7 +125,9 @@ class _Download:
 
     def take(self, answer: requests.Response) -> None:
         """Read one answer to its end. Raises UnreachableError if it ends before its Content-Length."""
-        if not (answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {self.size}-")):
+        if not (
+            answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {self.size}-")
+        ):
             self.content.seek(0)
             self.content.truncate()
             self.digest = hashlib.sha256()

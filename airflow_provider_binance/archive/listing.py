@@ -90,7 +90,9 @@ class ArchiveListing:
 
     def _ask(self, file: ArchiveFile) -> Listed | None:
         try:
-            self._http.get(f"{self._config.archive_url}/{_quoted(file.path)}.CHECKSUM", lambda a: a.content, ref=file.path)
+            self._http.get(
+                f"{self._config.archive_url}/{_quoted(file.path)}.CHECKSUM", lambda a: a.content, ref=file.path
+            )
         except ArchiveFileMissingError:
             return None
         log.info("archive %s: served although the listing lacks it", file.path)
@@ -125,7 +127,9 @@ class ArchiveListing:
         params = {"delimiter": "/", "prefix": prefix, "max-keys": str(most)}
         if marker:
             params["marker"] = marker
-        body = self._http.get(self._config.archive_listing_url, lambda a: a.content, params=params, ref=f"listing {prefix}")
+        body = self._http.get(
+            self._config.archive_listing_url, lambda a: a.content, params=params, ref=f"listing {prefix}"
+        )
         try:
             return _read_page(body)
         except (ElementTree.ParseError, ValueError, TypeError) as error:
@@ -142,7 +146,9 @@ def _read_page(body: bytes) -> tuple[dict[str, Listed], str, bool]:
         last = get(entry, "Key")
         if last.endswith(".zip"):
             modified = datetime.fromisoformat(get(entry, "LastModified"))
-            files[last.rpartition("/")[2]] = Listed(int(get(entry, "Size")), get(entry, "ETag").strip('"'), to_us(modified))
+            files[last.rpartition("/")[2]] = Listed(
+                int(get(entry, "Size")), get(entry, "ETag").strip('"'), to_us(modified)
+            )
     prefixes = root.findall(_NAMESPACE + "CommonPrefixes")
     is_cut = get(root, "IsTruncated") == "true"
     following = (get(root, "NextMarker") or last) if is_cut else ""

@@ -1,0 +1,364 @@
+"""Carry out a plan: fetch its pieces ahead, write them in order, ask the next source about each hole, settle the rest.
+
+Rows, their ledger line and what the ledger then knows commit together, piece by piece. A load that is cut anywhere goes on
+from the ledger: a hole that the first source left is `unpublished` and due at once until every source has answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from airflow_provider_binance.archive.files import FetchedFile
+from airflow_provider_binance.archive.layout import ArchiveFile
+from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError, RequestRejectedError
+from airflow_provider_binance.evidence import ContinuityScan, Evidence, Stretch, hole, settle
+from airflow_provider_binance.market import INTERVALS, Interval, Market, from_us
+from airflow_provider_binance.normalize import KlineRows, archive_rows, page_rows
+from airflow_provider_binance.planner import ArchivePiece, Piece, RestPiece, Sources, plan_stretches
+from airflow_provider_binance.records import (
+    Batch,
+    CoverageRange,
+    LedgerLine,
+    Series,
+    Source,
+    State,
+    WriteResult,
+)
+from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.rest.pages import Page, next_page
+from airflow_provider_binance.store.base import Store
+
+log = logging.getLogger(__name__)
+
+#: Pages of one transaction: 20,000 klines of spot are a second of the weight budget.
+_PAGES_A_BATCH = 20
+#: Month, days, REST, and once more after a file that vanished; then what is left is settled as it stands.
+_MOST_ROUNDS = 6
+
+
+class PageSource(Protocol):
+    """What the loader asks of REST."""
+
+    def kline_page(
+        self, market: Market, symbol: str, interval: str, start_us: int, end_us: int, limit: int
+    ) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one series' load did so far."""
+
+    counts: WriteResult = field(default_factory=WriteResult)
+    archive_files: int = 0
+    rest_requests: int = 0
+    weight_used: int = 0
+    bytes_downloaded: int = 0
+
+
+@dataclass(slots=True)
+class SeriesTask:
+    """One series to be loaded: its stretches, where they may come from, and the tally."""
+
+    series: Series
+    stretches: list[Stretch]
+    sources: Sources
+    now_us: int
+    is_delisted: bool = False
+    confirms: bool = False
+    tally: Tally = field(default_factory=Tally)
+    left: list[Stretch] = field(default_factory=list)
+
+    @property
+    def interval(self) -> Interval:
+        """The series' interval."""
+        return INTERVALS[self.series.interval]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What one fetch brings and one or more transactions write."""
+
+    task: SeriesTask
+    piece: Piece
+    pages: tuple[Page, ...] = ()
+    stretches: tuple[Stretch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    rows: KlineRows
+    requests: int
+    weight: int
+    size: int
+    refusal: RequestRejectedError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Carries out tasks. `jobs` fetches run ahead in threads; one thread writes."""
+
+    store: Store
+    rest: PageSource
+    fetch_file: Callable[[ArchiveFile], FetchedFile]
+    forget_file: Callable[[ArchiveFile], None]
+    jobs: int = 4
+    run_ref: str = ""
+    on_unit: Callable[[Series, int, int], None] = lambda series, done, total: None
+
+    def run(self, tasks: Sequence[SeriesTask]) -> None:
+        """Load all tasks: all first rounds in one pipeline, then each series' holes."""
+        pieces = [(task, plan_stretches(task.series, task.stretches, task.sources, task.now_us)) for task in tasks]
+        for task, planned in pieces:
+            task.left = _without(task.stretches, planned)
+        self._carry_out([unit for task, planned in pieces for unit in _units(task, planned)])
+        for task in tasks:
+            if task.confirms:
+                continue  # the rows are there already: what a file lacks of them is kept
+            for _ in range(_MOST_ROUNDS):
+                planned = plan_stretches(task.series, task.left, task.sources, task.now_us)
+                if not planned:
+                    break
+                task.left = _without(task.left, planned)
+                self._carry_out(list(_units(task, planned)))
+            self._settle(task)
+
+    def _carry_out(self, units: list[_Unit]) -> None:
+        if not units:
+            return
+        pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="fetch")
+        ahead: deque[tuple[_Unit, Future[FetchedFile | _Pages]]] = deque()
+        waiting = iter(units)
+        try:
+            for done in range(len(units)):
+                while len(ahead) <= self.jobs and (unit := next(waiting, None)) is not None:
+                    ahead.append((unit, pool.submit(self._fetch, unit)))
+                unit, future = ahead.popleft()
+                self._write(unit, future)
+                self.on_unit(unit.task.series, done + 1, len(units))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for _, future in ahead:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    fetched = future.result()
+                    if isinstance(fetched, FetchedFile):
+                        fetched.close()
+
+    def _fetch(self, unit: _Unit) -> FetchedFile | _Pages:
+        if isinstance(unit.piece, ArchivePiece):
+            return self.fetch_file(unit.piece.file)
+        return _fetch_pages(self.rest, unit)
+
+    def _write(self, unit: _Unit, future: Future[FetchedFile | _Pages]) -> None:
+        task = unit.task
+        piece = unit.piece
+        if isinstance(piece, RestPiece):
+            fetched = future.result()
+            assert isinstance(fetched, _Pages)
+            self._write_pages(unit, fetched)
+            return
+        try:
+            archive = future.result()
+            assert isinstance(archive, FetchedFile)
+            try:
+                self._write_file(task, piece, archive)
+            finally:
+                archive.close()
+        except ArchiveFileMissingError:
+            log.warning("archive %s: listed, yet not there; planning %s anew", piece.file.path, task.series)
+            self.forget_file(piece.file)
+            task.left += piece.stretches
+        except CorruptArchiveError as error:
+            log.warning("%s; %s goes to REST", error, task.series)
+            task.left += [
+                replace(stretch, evidence=stretch.evidence.with_corrupt(piece.file.name)) for stretch in piece.stretches
+            ]
+
+    def _write_file(self, task: SeriesTask, piece: ArchivePiece, archive: FetchedFile) -> None:
+        """All parts of a file; coverage turns complete with the last."""
+        task.tally.archive_files += 1
+        task.tally.bytes_downloaded += archive.bytes_downloaded
+        interval = task.interval
+        # A kline that was not closed when the file was made is not in it, whatever its line says.
+        made_us = interval.floor(archive.last_modified_us)
+        stretches = [
+            replace(stretch, end_us=min(stretch.end_us, made_us))
+            for stretch in piece.stretches
+            if stretch.start_us < made_us
+        ]
+        unmade = [
+            replace(stretch, start_us=max(stretch.start_us, made_us))
+            for stretch in piece.stretches
+            if stretch.end_us > made_us
+        ]
+        scans = [ContinuityScan(interval, stretch.start_us, stretch.end_us) for stretch in stretches]
+        bounds = [(stretch.start_us, stretch.end_us) for stretch in stretches]
+        started_us = task.now_us
+        for part, parts, csv in archive.parts():
+            rows = archive_rows(csv, Market(task.series.market), interval, ref=piece.file.path)
+            _refuse_foreign(rows, piece.file)
+            rows = rows.within(bounds) if bounds else rows.between(0, 0)
+            for scan, (start_us, end_us) in zip(scans, bounds, strict=True):
+                scan.feed(list(rows.between(start_us, end_us).times_us()))
+            line = LedgerLine(Source.ARCHIVE, piece.file.path, started_us, self.run_ref, archive.sha256, part, parts)
+            coverage: list[CoverageRange] = []
+            if part == parts:
+                for scan, stretch in zip(scans, stretches, strict=True):
+                    lacking = stretch.evidence.with_archive(piece.file.name)
+                    coverage += _found(scan, stretch, lacking, task, confirmed_by=archive.sha256)
+            span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
+            start_us, end_us = (piece.start_us, min(piece.end_us, made_us)) if parts == 1 else span
+            self._commit(task, start_us, max(end_us, start_us + 1), rows, line, coverage)
+        # The file says nothing of what was not closed: not the file's lack, but not to be asked of it again either.
+        task.left += [replace(s, evidence=s.evidence.with_archive(piece.file.name)) for s in unmade]
+
+    def _write_pages(self, unit: _Unit, fetched: _Pages) -> None:
+        task = unit.task
+        task.tally.rest_requests += fetched.requests
+        task.tally.weight_used += fetched.weight
+        task.tally.bytes_downloaded += fetched.size
+        if fetched.refusal is not None:
+            log.warning("REST does not serve %s: %s", task.series, fetched.refusal)
+            task.sources = replace(task.sources, rest=False)
+            task.left += unit.stretches
+            return
+        rows = fetched.rows.within([(stretch.start_us, stretch.end_us) for stretch in unit.stretches])
+        coverage: list[CoverageRange] = []
+        for stretch in unit.stretches:
+            scan = ContinuityScan(task.interval, stretch.start_us, stretch.end_us)
+            scan.feed(list(rows.between(stretch.start_us, stretch.end_us).times_us()))
+            coverage += _found(scan, stretch, stretch.evidence.with_rest(task.now_us), task, confirmed_by=None)
+        path = dataset(task.series.dataset).rest[Market(task.series.market)].path
+        line = LedgerLine(Source.REST, f"{path} requests={fetched.requests}", task.now_us, self.run_ref)
+        self._commit(task, unit.stretches[0].start_us, unit.stretches[-1].end_us, rows, line, coverage)
+
+    def _commit(
+        self,
+        task: SeriesTask,
+        start_us: int,
+        end_us: int,
+        rows: KlineRows,
+        line: LedgerLine,
+        coverage: Sequence[CoverageRange],
+    ) -> None:
+        entry = dataset(task.series.dataset)
+        result = self.store.write(
+            Batch(entry, task.series, start_us, end_us, rows if len(rows) else None, line, coverage)
+        )
+        task.tally.counts += result
+        log.info(
+            "%s %s … %s from %s: %d read, %d inserted, %d updated",
+            task.series, from_us(start_us), from_us(end_us), line.source_ref,
+            result.rows_read, result.rows_inserted, result.rows_updated,
+        )  # fmt: skip
+
+    def _settle(self, task: SeriesTask) -> None:
+        """Write down what no source that may be asked could bring."""
+        rest_usable = task.sources.rest
+        ranges = []
+        for stretch in task.left:
+            if task.is_delisted and not rest_usable and stretch is task.left[-1] and _ends_life(task, stretch):
+                note = replace(stretch.evidence, note="after the last kline of a delisted symbol")
+                ranges.append(_not_listed(stretch, note, task.now_us))
+            else:
+                ranges.append(settle(stretch, task.now_us, rest_usable=rest_usable))
+        if ranges:
+            self.store.record_coverage(task.series.dataset, task.series, ranges)
+        task.left = []
+
+
+def _ends_life(task: SeriesTask, stretch: Stretch) -> bool:
+    return stretch.end_us == max(s.end_us for s in task.stretches)
+
+
+def _not_listed(stretch: Stretch, evidence: Evidence, now_us: int) -> CoverageRange:
+    return CoverageRange(
+        stretch.start_us, stretch.end_us, State.NOT_LISTED, evidence=str(evidence), checked_at_us=now_us
+    )  # fmt: skip
+
+
+def _found(
+    scan: ContinuityScan, stretch: Stretch, lacking: Evidence, task: SeriesTask, *, confirmed_by: str | None
+) -> Iterator[CoverageRange]:
+    """What the ledger knows after a stretch's rows were seen; its holes go on to the next source."""
+    # An unreadable file is not forgotten with the rows that REST brought in its place.
+    witness = str(Evidence(corrupt=stretch.evidence.corrupt))
+    for start_us, end_us in scan.complete():
+        count = task.interval.count(start_us, end_us)
+        yield CoverageRange(
+            start_us, end_us, State.COMPLETE, count, confirmed_by=confirmed_by, evidence=witness,
+            checked_at_us=task.now_us,
+        )  # fmt: skip
+    for start_us, end_us in scan.holes():
+        gap = Stretch(start_us, end_us, lacking)
+        task.left.append(gap)
+        yield hole(gap, task.now_us)
+
+
+def _units(task: SeriesTask, pieces: Iterable[Piece]) -> Iterator[_Unit]:
+    """A unit per file, and per so many pages with the part of the stretches that they cover."""
+    for piece in pieces:
+        if isinstance(piece, ArchivePiece):
+            yield _Unit(task, piece)
+            continue
+        for at in range(0, len(piece.pages), _PAGES_A_BATCH):
+            pages = piece.pages[at : at + _PAGES_A_BATCH]
+            start_us, end_us = pages[0].start_us, pages[-1].end_us
+            stretches = tuple(
+                replace(stretch, start_us=max(stretch.start_us, start_us), end_us=min(stretch.end_us, end_us))
+                for stretch in piece.stretches
+                if stretch.start_us < end_us and stretch.end_us > start_us
+            )
+            if stretches:
+                yield _Unit(task, piece, pages, stretches)
+
+
+def _fetch_pages(rest: PageSource, unit: _Unit) -> _Pages:
+    series, interval, market = unit.task.series, unit.task.interval, Market(unit.task.series.market)
+    parts: list[KlineRows] = []
+    requests = weight = size = 0
+    for planned in unit.pages:
+        page: Page | None = planned
+        while page is not None:
+            requests += 1
+            weight += page.weight
+            try:
+                body = rest.kline_page(market, series.symbol, series.interval, page.start_us, page.end_us, page.limit)
+            except RequestRejectedError as error:
+                if error.code not in (-1121, -1122):
+                    raise
+                return _Pages(page_rows(b"[]", market, interval), requests, weight, size, error)
+            size += len(body)
+            rows = page_rows(body, market, interval).between(page.start_us, page.end_us)
+            parts.append(rows)
+            page = next_page(market, interval, page, len(rows), rows.first_us, rows.last_us) if len(rows) else None
+    return _Pages(KlineRows.joined(parts, market, interval), requests, weight, size)
+
+
+def _refuse_foreign(rows: KlineRows, file: ArchiveFile) -> None:
+    if len(rows) and not (file.start_us <= rows.first_us and rows.last_us < file.end_us):
+        stray = rows.first_us if rows.first_us < file.start_us else rows.last_us
+        raise CorruptArchiveError(
+            f"archive file {file.path} holds a kline of {from_us(stray).isoformat()}, outside its period", ref=file.path
+        )
+
+
+def _without(stretches: Iterable[Stretch], pieces: Iterable[Piece]) -> list[Stretch]:
+    """The parts of `stretches` that no piece brings."""
+    taken = sorted((s.start_us, s.end_us) for piece in pieces for s in piece.stretches)
+    left = []
+    for stretch in stretches:
+        at = stretch.start_us
+        for start_us, end_us in taken:
+            if end_us <= at or start_us >= stretch.end_us:
+                continue
+            if start_us > at:
+                left.append(replace(stretch, start_us=at, end_us=start_us))
+            at = max(at, end_us)
+        if at < stretch.end_us:
+            left.append(replace(stretch, start_us=at))
+    return left

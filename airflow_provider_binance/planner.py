@@ -1,0 +1,269 @@
+"""The planner: missing stretches of one series → the cheapest pieces that bring them. Pure but for the `find` it is given.
+
+Prices are in units of request weight, the one thing that all processes behind an address share: a REST row costs its
+part of a page's weight, an archive file costs one unit and one more per megabyte. So months of 1m … 1h come from the
+archive, and a few hundred klines of a long interval by REST, where one page replaces many files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_provider_binance.archive.layout import ArchiveFile, Partition, files_between, published_by
+from airflow_provider_binance.archive.listing import Listed
+from airflow_provider_binance.evidence import Evidence, Stretch
+from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import RestPaging, dataset
+from airflow_provider_binance.reports import PieceReport
+from airflow_provider_binance.rest.pages import Page, plan_pages
+
+#: Bytes of a zipped kline, to price a file of unknown size (measured: 50).
+_ROW_BYTES = 50
+_MEGABYTE = 1_000_000
+_SECONDS_PER_FILE = 0.4
+_SECONDS_PER_MEGABYTE = 0.2
+_SECONDS_PER_PAGE = 0.15
+
+
+class SourceChoice(StrEnum):
+    """Which sources a load may use."""
+
+    AUTO = "auto"
+    ARCHIVE = "archive"
+    REST = "rest"
+
+
+Find = Callable[[ArchiveFile], Listed | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePiece:
+    """Stretches to be read from one archive file."""
+
+    file: ArchiveFile
+    size: int
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def start_us(self) -> int:
+        """Start of the first stretch."""
+        return self.stretches[0].start_us
+
+    @property
+    def end_us(self) -> int:
+        """End of the last stretch."""
+        return self.stretches[-1].end_us
+
+
+@dataclass(frozen=True, slots=True)
+class RestPiece:
+    """Stretches to be read by REST: the pages span them all, and rows between them are passed over."""
+
+    pages: tuple[Page, ...]
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def start_us(self) -> int:
+        """Start of the first stretch."""
+        return self.stretches[0].start_us
+
+    @property
+    def end_us(self) -> int:
+        """End of the last stretch."""
+        return self.stretches[-1].end_us
+
+    @property
+    def weight(self) -> int:
+        """Request weight of all pages."""
+        return sum(page.weight for page in self.pages)
+
+
+Piece = ArchivePiece | RestPiece
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What may be asked for one series: `find` None means no archive, `rest` False that REST does not serve it."""
+
+    find: Find | None
+    rest: bool
+
+
+def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Sources, now_us: int) -> list[Piece]:
+    """Pieces for `stretches` (ascending, disjoint, on the grid), in order of time.
+
+    A source that already had no rows for a stretch, by its evidence, is not asked again: not the same archive file, not
+    REST within this call's now. A stretch that no source can bring yields no piece.
+    """
+    interval, market = INTERVALS[series.interval], Market(series.market)
+    by_file: dict[ArchiveFile, tuple[int, list[Stretch]]] = {}
+    by_rest: list[Stretch] = []
+    for stretch in stretches:
+        for part, file, size in _cheapest(series, interval, market, stretch, sources, now_us):
+            if file is None:
+                _append(by_rest, part)
+            else:
+                _append(by_file.setdefault(file, (size, []))[1], part)
+    pieces: list[Piece] = [ArchivePiece(file, size, tuple(parts)) for file, (size, parts) in by_file.items()]
+    pieces += _rest_pieces(by_rest, market, interval)
+    return sorted(pieces, key=lambda piece: piece.start_us)
+
+
+def piece_report(series: Series, piece: Piece) -> PieceReport:
+    """What the piece costs, for `plan`."""
+    if isinstance(piece, ArchivePiece):
+        seconds = _SECONDS_PER_FILE + piece.size / _MEGABYTE * _SECONDS_PER_MEGABYTE
+        return PieceReport(
+            piece.start_us, piece.end_us, "archive", piece.file.path, 1, piece.size, 0, 0, seconds
+        )  # fmt: skip
+    paging = dataset(series.dataset).rest[Market(series.market)]
+    requests = len(piece.pages)
+    return PieceReport(
+        piece.start_us, piece.end_us, "rest", paging.path, 0, 0, requests, piece.weight, requests * _SECONDS_PER_PAGE
+    )
+
+
+def _cheapest(
+    series: Series, interval: Interval, market: Market, stretch: Stretch, sources: Sources, now_us: int
+) -> Iterator[tuple[Stretch, ArchiveFile | None, int]]:
+    """Parts of the stretch with the file (and its size) that brings each, or None for REST."""
+    evidence = stretch.evidence
+    paging = dataset(series.dataset).rest[market]
+    # REST has answered within this load: asking again at once brings nothing new.
+    by_rest = sources.rest and not (evidence.rest and evidence.rest[-1] >= now_us)
+    if sources.find is None or evidence.corrupt:
+        if by_rest:
+            yield stretch, None, 0
+        return
+    row_price = min(weight / limit for limit, weight in paging.limits.items())
+    for month in files_between(series, Partition.MONTHLY, stretch.start_us, stretch.end_us):
+        part = _clip(stretch, month)
+        if part is None:
+            continue
+        rest_price = interval.count(part.start_us, part.end_us) * row_price if by_rest else float("inf")
+        listed = _usable(month, evidence, sources.find)
+        month_price = _price(interval, month, listed) if listed else float("inf")
+        if listed and month_price < min(rest_price, (part.end_us - part.start_us) / DAY_US):
+            yield part, month, _size(interval, month, listed)  # no day's file costs less than 1: need not be looked at
+            continue
+        daily = list(_by_days(series, interval, part, sources.find, row_price, by_rest, now_us))
+        daily_price = sum(price for _, _, _, price in daily)
+        if month_price < min(daily_price, rest_price) and listed:
+            yield part, month, _size(interval, month, listed)
+        elif daily_price < rest_price:
+            for day_part, file, size, _ in daily:
+                if file is not None or by_rest:
+                    yield day_part, file, size
+        elif by_rest:
+            yield part, None, 0
+
+
+def _by_days(
+    series: Series, interval: Interval, part: Stretch, find: Find, row_price: float, by_rest: bool, now_us: int
+) -> Iterator[tuple[Stretch, ArchiveFile | None, int, float]]:
+    """The stretch day by day, each by its file or by REST, whichever is cheaper, with its price."""
+    if not interval.has_daily_files:
+        yield part, None, 0, _rest_price(interval, part, row_price, by_rest)
+        return
+    for day in files_between(series, Partition.DAILY, part.start_us, part.end_us):
+        day_part = _clip(part, day)
+        if day_part is None:
+            continue
+        rest_price = _rest_price(interval, day_part, row_price, by_rest)
+        listed = _usable(day, part.evidence, find) if day.end_us <= now_us else None
+        if listed and (price := _price(interval, day, listed)) <= rest_price:
+            yield day_part, day, _size(interval, day, listed), price
+        else:
+            yield day_part, None, 0, rest_price
+
+
+#: A stretch that nothing brings is dearer than any file, yet comparable with another such stretch.
+_NOWHERE = 1e6
+
+
+def _rest_price(interval: Interval, part: Stretch, row_price: float, by_rest: bool) -> float:
+    return interval.count(part.start_us, part.end_us) * row_price if by_rest else _NOWHERE
+
+
+def _usable(file: ArchiveFile, evidence: Evidence, find: Find) -> Listed | None:
+    return None if file.name in evidence.archive else find(file)
+
+
+def _size(interval: Interval, file: ArchiveFile, listed: Listed) -> int:
+    return listed.size or interval.count(file.start_us, file.end_us) * _ROW_BYTES
+
+
+def _price(interval: Interval, file: ArchiveFile, listed: Listed) -> float:
+    return 1 + _size(interval, file, listed) / _MEGABYTE
+
+
+def _clip(stretch: Stretch, file: ArchiveFile) -> Stretch | None:
+    start_us, end_us = max(stretch.start_us, file.start_us), min(stretch.end_us, file.end_us)
+    return Stretch(start_us, end_us, stretch.evidence) if start_us < end_us else None
+
+
+def _append(parts: list[Stretch], part: Stretch) -> None:
+    """Add a part, joined with the one before where they touch and know the same."""
+    if parts and parts[-1].end_us == part.start_us and parts[-1].evidence == part.evidence:
+        part = Stretch(parts.pop().start_us, part.end_us, part.evidence)
+    parts.append(part)
+
+
+def _rest_pieces(stretches: Sequence[Stretch], market: Market, interval: Interval) -> Iterator[RestPiece]:
+    """REST stretches joined as long as pages over all of them are no more than pages of their own."""
+    group: list[Stretch] = []
+    pages: list[Page] = []
+    for stretch in stretches:
+        own = list(plan_pages(market, interval, stretch.start_us, stretch.end_us))
+        if group:
+            joined = list(plan_pages(market, interval, group[0].start_us, stretch.end_us))
+            if _weigh(joined) <= _weigh([*pages, *own]):
+                group.append(stretch)
+                pages = joined
+                continue
+            yield RestPiece(tuple(pages), tuple(group))
+        group, pages = [stretch], own
+    if group:
+        yield RestPiece(tuple(pages), tuple(group))
+
+
+def _weigh(pages: Sequence[Page]) -> tuple[int, int]:
+    return sum(page.weight for page in pages), len(pages)
+
+
+class ListedFiles:
+    """`find` for one series over the listing: a published file that the listing lacks is asked once by its checksum, as
+    far as that can bring something — files after the last listed one up to the first that is not there, a few between."""
+
+    _MOST_BETWEEN = 5
+
+    def __init__(
+        self,
+        files: Callable[[Partition], dict[str, Listed]],
+        ask: Callable[[ArchiveFile], Listed | None],
+        now_us: int,
+    ) -> None:
+        self._files = files
+        self._ask = ask
+        self._now_us = now_us
+        self._ends_at: dict[Partition, int] = {}
+        self._between = self._MOST_BETWEEN
+
+    def __call__(self, file: ArchiveFile) -> Listed | None:
+        listed = self._files(file.partition)
+        if (entry := listed.get(file.name)) is not None:
+            return entry
+        if published_by(file) > self._now_us or file.start_us >= self._ends_at.get(file.partition, file.end_us):
+            return None
+        names = sorted(listed)
+        if names and file.name < names[0]:
+            return None
+        if names and file.name < names[-1]:
+            self._between -= 1
+            return self._ask(file) if self._between >= 0 else None
+        if (entry := self._ask(file)) is None:
+            self._ends_at[file.partition] = file.start_us
+        return entry

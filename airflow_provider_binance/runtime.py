@@ -1,0 +1,112 @@
+"""The composition root: one place where settings become a store, a REST client and an archive for one call."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from airflow_provider_binance.archive.files import FetchedFile, fetch
+from airflow_provider_binance.archive.http import ArchiveHttp
+from airflow_provider_binance.archive.layout import ArchiveFile
+from airflow_provider_binance.archive.listing import ArchiveListing
+from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.market import INTERVALS, SECOND_US, Market
+from airflow_provider_binance.planner import ListedFiles, SourceChoice, Sources
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.rest.client import BinanceRest
+from airflow_provider_binance.store.base import Store, open_store
+from airflow_provider_binance.symbols import Symbols
+
+
+class Runtime:
+    """What one front-door call works with; everything is opened when it is first needed, and closed with it.
+
+    `store` may be a URL, a path or an open Store (which stays open). `source="rest"` leaves the archive unasked.
+    """
+
+    def __init__(
+        self,
+        config: BinanceConfig | None = None,
+        store: Store | str | Path | None = None,
+        *,
+        priority: str = "backfill",
+        archive: bool = True,
+    ) -> None:
+        self.config = config or BinanceConfig.load()
+        self.archive_allowed = archive and self.config.has_archive
+        self._given = store
+        self._priority = priority
+        self._closing = ExitStack()
+        self._now_us: dict[Market, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.close()
+
+    @cached_property
+    def store(self) -> Store:
+        """The ingest database."""
+        if isinstance(self._given, Store):
+            return self._given
+        store = open_store(self._given or self.config.store_url, schema=self.config.store_schema)
+        self._closing.callback(store.close)
+        return store
+
+    @cached_property
+    def rest(self) -> BinanceRest:
+        """REST under the weight budget."""
+        rest = BinanceRest(self.config, priority=self._priority)
+        self._closing.callback(rest.close)
+        return rest
+
+    @cached_property
+    def http(self) -> ArchiveHttp:
+        """Connections to the archive."""
+        http = ArchiveHttp(self.config)
+        self._closing.callback(http.close)
+        return http
+
+    @cached_property
+    def listing(self) -> ArchiveListing:
+        """What the archive has."""
+        return ArchiveListing(self.config, self.http, self.rest.budget_store)
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """Which symbols there are, and since when."""
+        return Symbols(self.rest, self.listing if self.archive_allowed else None)
+
+    def now_us(self, market: Market) -> int:
+        """The server's time, the same throughout this call."""
+        if market not in self._now_us:
+            self._now_us[market] = self.rest.server_now_us(market)
+        return self._now_us[market]
+
+    def closed_end(self, market: Market, interval: str) -> int:
+        """The open time before which every kline is closed."""
+        return INTERVALS[interval].closed_end(self.now_us(market), int(self.config.kline_close_lag_seconds * SECOND_US))
+
+    def fetch_file(self, file: ArchiveFile) -> FetchedFile:
+        """The verified archive file."""
+        return fetch(self.config, self.http, file)
+
+    def sources(self, series: Series, choice: SourceChoice, now_us: int) -> Sources:
+        """What may be asked for the series."""
+        find = None
+        if self.archive_allowed and choice is not SourceChoice.REST:
+            find = ListedFiles(
+                lambda partition: self.listing.files(series, partition),
+                lambda file: self.listing.find(series, file, ask=True),
+                now_us,
+            )
+        serves = choice is not SourceChoice.ARCHIVE and self.symbols.rest_serves(
+            Market(series.market), series.symbol, now_us
+        )
+        return Sources(find, serves)

@@ -1,0 +1,188 @@
+"""Symbols: their spelling, which ones exist, and how long each was listed.
+
+Facts come from exchangeInfo (`onboardDate`, `deliveryDate`, status), the archive's listing, and a probe for the first
+kline (spot and um: `startTime=0&limit=1`). Each is asked only when a window needs it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from airflow_provider_binance.errors import InputError, RequestRejectedError, UnknownSymbolError
+from airflow_provider_binance.market import INTERVALS, Market, iso
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import dataset
+
+_NAME = re.compile(r"\w{1,40}")
+_PATTERN = re.compile(r"[\w*?]{1,40}")
+#: Invalid symbol, and futures' symbol that is listed but not tradable.
+_NOT_SERVED = (-1121, -1122)
+_ENDED_STATUS = frozenset({"BREAK", "END_OF_DAY", "SETTLING", "CLOSE", "DELIVERED", "PENDING_TRADING"})
+
+
+class Rest(Protocol):
+    """What this module asks of REST."""
+
+    def exchange_info(self, market: Market) -> Mapping[str, Any]: ...
+
+    def first_kline_us(self, market: Market, symbol: str, interval: str) -> int | None: ...
+
+    def request(self, method: str, path: str, params: Mapping[str, Any] | None = None, *, market: Market) -> Any: ...
+
+
+class Listing(Protocol):
+    """What this module asks of the archive."""
+
+    def span(self, series: Series) -> tuple[int, int] | None: ...
+
+    def knows(self, market: Market, dataset_name: str, symbol: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An end of a symbol's life and who says so."""
+
+    at_us: int
+    evidence: str
+
+
+def spelled(text: str) -> str:
+    """Binance's spelling of a symbol or pattern: `btc/usdt` → `BTCUSDT`. Raises InputError for what can be no symbol."""
+    name = str(text).strip().replace("/", "").replace("-", "").upper()
+    if not _PATTERN.fullmatch(name):
+        raise InputError(
+            f"{text!r} is no symbol: use letters, digits and _ as Binance does (BTCUSDT, BTCUSD_PERP, BTCUSDT_261225), "
+            f"or a pattern with * and ?"
+        )
+    return name
+
+
+class Symbols:
+    """The symbols of all markets, by whoever knows them. `archive` None: there is none, or it must not be asked."""
+
+    def __init__(self, rest: Rest, archive: Listing | None) -> None:
+        self._rest = rest
+        self._archive = archive
+        self._infos: dict[Market, dict[str, Mapping[str, Any]]] = {}
+        self._first: dict[tuple[Market, str], int | None] = {}
+
+    def resolve(self, names: Iterable[str], market: Market, dataset_name: str, known: Iterable[str] = ()) -> list[str]:
+        """Symbols for `names` (patterns match what trades now), in order, each once; those in `known` are not asked for.
+
+        Raises:
+            UnknownSymbolError: listed nowhere, or nothing matches a pattern; with near matches.
+        """
+        known = set(known)
+        found: dict[str, None] = {}
+        for name in map(spelled, names):
+            if not _NAME.fullmatch(name):
+                matched = [
+                    symbol
+                    for symbol, entry in self._info(market).items()
+                    if fnmatch.fnmatchcase(symbol, name) and _status(entry) == "TRADING"
+                ]
+                if not matched:
+                    raise UnknownSymbolError(f"no symbol that trades in market {market} matches {name!r}", symbol=name)
+                found.update(dict.fromkeys(sorted(matched)))
+            elif name in known or name in self._info(market) or self._archived(market, dataset_name, name):
+                found[name] = None
+            else:
+                near = difflib.get_close_matches(name, self._info(market), n=4, cutoff=0.6)
+                hint = f"; near matches: {', '.join(near)}" if near else ""
+                raise UnknownSymbolError(
+                    f"unknown symbol {name!r} in market {market}: neither exchangeInfo nor the archive has it{hint}",
+                    symbol=name,
+                )
+        return list(found)
+
+    def rest_serves(self, market: Market, symbol: str, now_us: int) -> bool:
+        """Whether REST answers for the symbol: futures REST forgets contracts that are settled, spot keeps its own."""
+        entry = self._info(market).get(symbol)
+        if entry is None:
+            return False
+        return market is Market.SPOT or (_status(entry) not in _ENDED_STATUS and not _is_delivered(entry, now_us))
+
+    def listed_from(self, series: Series, start_us: int, now_us: int) -> Bound | None:
+        """The first instant of the series' life if that is after `start_us`, else None."""
+        market = Market(series.market)
+        onboard_us = int(self._info(market).get(series.symbol, {}).get("onboardDate", 0)) * 1000 or None
+        if onboard_us is not None and onboard_us <= start_us:
+            return None
+        span = self._archive.span(series) if self._archive else None
+        if span is not None and span[0] <= start_us:
+            return None
+        bound: Bound | None = None
+        first_us = self._first_kline(market, series.symbol, now_us)
+        if first_us is not None:
+            bound = Bound(first_us, f"first kline {iso(first_us)}")
+        elif onboard_us is not None and (span is None or onboard_us <= span[0]):
+            bound = Bound(onboard_us, f"onboardDate {iso(onboard_us)}")
+        elif span is not None:
+            bound = Bound(span[0], f"first archive file {iso(span[0])}")
+        if bound is None:
+            return None
+        at_us = INTERVALS[series.interval].floor(bound.at_us) if series.interval else bound.at_us
+        return Bound(at_us, bound.evidence) if at_us > start_us else None
+
+    def listed_until(self, series: Series, end_us: int, now_us: int) -> Bound | None:
+        """The end (exclusive) of the series' life if that is before `end_us`, else None."""
+        market = Market(series.market)
+        entry = self._info(market).get(series.symbol)
+        bound: Bound | None = None
+        if entry is None:
+            span = self._archive.span(series) if self._archive else None
+            bound = Bound(span[1], f"not in exchangeInfo; last archive file ends {iso(span[1])}") if span else None
+        elif market is Market.SPOT and _status(entry) in _ENDED_STATUS:
+            bound = self._last_kline(market, series, _status(entry))
+        elif market is not Market.SPOT and _is_delivered(entry, now_us):
+            at_us = int(entry["deliveryDate"]) * 1000
+            bound = Bound(at_us, f"status {_status(entry)}, deliveryDate {iso(at_us)}")
+        return bound if bound is not None and bound.at_us < end_us else None
+
+    def precedes_listing(self, series: Series, start_us: int, end_us: int, now_us: int) -> Bound | None:
+        """The first instant of the series' life if all of `[start_us, end_us)` lies before it, else None."""
+        bound = self.listed_from(series, start_us, now_us)
+        return bound if bound is not None and bound.at_us >= end_us else None
+
+    def _archived(self, market: Market, dataset_name: str, symbol: str) -> bool:
+        return self._archive is not None and self._archive.knows(market, dataset_name, symbol)
+
+    def _info(self, market: Market) -> dict[str, Mapping[str, Any]]:
+        if market not in self._infos:
+            self._infos[market] = {entry["symbol"]: entry for entry in self._rest.exchange_info(market)["symbols"]}
+        return self._infos[market]
+
+    def _first_kline(self, market: Market, symbol: str, now_us: int) -> int | None:
+        """cm answers newest first, so that it has no probe."""
+        if market is Market.CM or not self.rest_serves(market, symbol, now_us):
+            return None
+        if (market, symbol) not in self._first:
+            try:
+                self._first[market, symbol] = self._rest.first_kline_us(market, symbol, "1m")
+            except RequestRejectedError as error:
+                if error.code not in _NOT_SERVED:
+                    raise
+                self._first[market, symbol] = None
+        return self._first[market, symbol]
+
+    def _last_kline(self, market: Market, series: Series, status: str) -> Bound | None:
+        newest = {"symbol": series.symbol, "interval": series.interval, "limit": 1}
+        rows = self._rest.request("GET", dataset(series.dataset).rest[market].path, newest, market=market)
+        if not rows:
+            return None
+        last_us = int(rows[0][0]) * 1000
+        at_us = INTERVALS[series.interval].next_open(last_us)
+        return Bound(at_us, f"status {status}; last kline {iso(last_us)}")
+
+
+def _status(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("status") or entry.get("contractStatus") or "")
+
+
+def _is_delivered(entry: Mapping[str, Any], now_us: int) -> bool:
+    return int(entry.get("deliveryDate") or 0) * 1000 <= now_us and bool(entry.get("deliveryDate"))
