@@ -1,0 +1,158 @@
+"""`Store`, the contract that both databases keep, and `open_store`, which picks one by URL."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from airflow_provider_binance.errors import ConfigError
+from airflow_provider_binance.masking import mask_url
+from airflow_provider_binance.records import Batch, CoverageRange, Series, WriteResult
+from airflow_provider_binance.registry import Dataset
+
+ACCEPTED = (
+    "accepted are postgresql+psycopg://user:password@host:5432/database, sqlite:///relative/path.db, "
+    "sqlite:////absolute/path.db and a pathlib.Path"
+)
+
+Row = tuple[int | str | None, ...]
+
+
+class ArchiveLine(NamedTuple):
+    """One line of `ingest_log` whose source is an archive file: which file gave (or lacked) what range."""
+
+    source_ref: str
+    sha256: str | None
+    start_us: int
+    end_us: int
+    part: int
+    parts: int
+
+
+class Store(ABC):
+    """An ingest database. Opening is free: the first call that needs the database connects.
+
+    Reading never creates anything: on a missing or empty database it finds nothing. Every method raises StoreError or
+    one of its kinds, never the driver's own error, and a connection that was lost is made anew by the next call. One
+    object serves one thread at a time (others wait).
+    """
+
+    #: How to call this store in print: passwords masked, a SQLite path absolute.
+    url: str
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connection. The store may be used again."""
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether the tables are there."""
+
+    @abstractmethod
+    def migrate(self) -> list[str]:
+        """Apply the migrations that are lacking and return their names. Safe when many processes start at once."""
+
+    @abstractmethod
+    def environment(self) -> str | None:
+        """The environment recorded at the first load, None before it."""
+
+    @abstractmethod
+    def ensure_environment(self, environment: str) -> None:
+        """Record `environment` at the first load; raises EnvironmentMismatchError if another one is recorded.
+
+        Makes the tables of an empty database, unless the store was opened with `create=False`.
+        """
+
+    @abstractmethod
+    def coverage(
+        self, dataset: str, series: Iterable[Series], start_us: int, end_us: int
+    ) -> dict[Series, list[CoverageRange]]:
+        """For each of `series` the ranges that overlap the window, ascending, not clipped to it."""
+
+    @abstractmethod
+    def series(self, dataset: str | None = None) -> list[Series]:
+        """Every series that the ledger knows, in order."""
+
+    @abstractmethod
+    def row_counts(self, dataset: str, series: Series, windows: Sequence[tuple[int, int]]) -> list[int]:
+        """The number of rows in each of `windows`, counted in the table."""
+
+    @abstractmethod
+    def rows(self, dataset: str, series: Series, start_us: int, end_us: int) -> Iterator[Row]:
+        """The rows of a window, ascending, in the dataset's column order: times in µs, decimals as canonical text."""
+
+    @abstractmethod
+    def archive_lines(self, series: Series, start_us: int, end_us: int) -> list[ArchiveLine]:
+        """The archive files consulted for a window, in the order in which they were."""
+
+    @abstractmethod
+    def write(self, batch: Batch) -> WriteResult:
+        """Write rows, ledger line and coverage in one transaction: after any end, all are there or none is."""
+
+    @abstractmethod
+    def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:
+        """Lay `ranges` over the coverage of a series, without rows and without a line of `ingest_log`."""
+
+
+def open_store(url: str | Path, *, schema: str | None = None, create: bool = True) -> Store:
+    """The store that `url` names, not connected yet; raises ConfigError for any other form of URL.
+
+    Args:
+        url: `postgresql+psycopg://…` (or `postgresql://…`), `sqlite:///relative`, `sqlite:////absolute`, or a path.
+        schema: the PostgreSQL schema of the tables; default: the role's search path decides. SQLite has none.
+        create: whether the first write to an empty database makes the tables.
+    """
+    if isinstance(url, Path):
+        return _sqlite(url, create)
+    text = url.strip()
+    if text.startswith("sqlite:///"):
+        path = text.removeprefix("sqlite:///")
+        if not path or path == ":memory:" or "?" in path:
+            raise ConfigError(
+                f"{text!r} names no SQLite file (parameters are not taken): {ACCEPTED}", field="store_url"
+            )
+        return _sqlite(Path(path), create)
+    if text.startswith(("postgresql+psycopg://", "postgresql://")):
+        return _postgres(text, schema, create)
+    raise ConfigError(f"store URL {mask_url(text)!r} is none that this package knows: {ACCEPTED}", field="store_url")
+
+
+def _sqlite(path: Path, create: bool) -> Store:
+    from airflow_provider_binance.store.sqlite import SqliteStore
+
+    return SqliteStore(path, create=create)
+
+
+def _postgres(url: str, schema: str | None, create: bool) -> Store:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        from airflow_provider_binance.store.postgres import PostgresStore
+    except ImportError as error:
+        raise ConfigError(
+            "PostgreSQL needs the driver psycopg: pip install 'airflow-provider-binance[postgres]'", field="store_url"
+        ) from error
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Without its cause: that one repeats the URL, with the password.
+        raise ConfigError(f"store URL {mask_url(url)!r} cannot be read: {ACCEPTED}", field="store_url") from None
+    settings: dict[str, str] = {}
+    named = {"host": parsed.host, "port": parsed.port, "user": parsed.username, "password": parsed.password,
+             "dbname": parsed.database}  # fmt: skip
+    for name, value in {**named, **parsed.query}.items():
+        if value is not None:
+            settings[name] = ",".join(value) if isinstance(value, tuple) else str(value)
+    return PostgresStore(settings, url=mask_url(url), schema=schema, create=create)

@@ -1,0 +1,184 @@
+"""The store in PostgreSQL: psycopg, COPY, and advisory locks that end with their transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, cast
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import make_conninfo
+
+from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.market import from_us
+from airflow_provider_binance.masking import mask_values
+from airflow_provider_binance.records import Batch, Series, WriteResult
+from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.store.postgres_rows import write_rows
+from airflow_provider_binance.store.postgres_schema import create_schema
+from airflow_provider_binance.store.schema import qualified, quoted
+from airflow_provider_binance.store.sql import SqlStore
+
+_NAME_BYTES = 63  # PostgreSQL cuts longer names off without an error
+
+#: SQLSTATE classes after which the same call may succeed: connection, transaction rollback (deadlock), resources (disk
+#: full, too many connections), lock not available or object in use, operator intervention (shutdown), system error.
+_PASSING = ("08", "40", "53", "55", "57", "58")
+
+
+class PostgresStore(SqlStore):
+    """A store in PostgreSQL, over one connection."""
+
+    dialect = "postgresql"
+
+    def __init__(
+        self, settings: Mapping[str, str], *, url: str, schema: str | None = None, create: bool = True
+    ) -> None:
+        if schema is not None and not 0 < len(schema.encode()) <= _NAME_BYTES:
+            raise ConfigError(f"store_schema {schema!r} must have 1 to {_NAME_BYTES} bytes", field="store_schema")
+        self._settings = {"connect_timeout": "10", "application_name": "binance-ingest", **settings}
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._namespace = schema or ""
+        self._verb = ""
+        super().__init__(url=url, schema=schema, create=create)
+
+    def close(self) -> None:
+        with self._mutex:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    # --- connection ---------------------------------------------------------------------------------------------------
+
+    def _connect(self, create: bool) -> bool:
+        if self._connection is None or self._connection.closed:
+            self._series_ids.clear()  # another server may answer now
+            self._verb = "CONNECT"
+            # Prepared statements are of no use here, and a pooler between would lose them.
+            self._connection = psycopg.connect(
+                make_conninfo("", **self._settings), autocommit=True, prepare_threshold=None
+            )
+            # A role's or server's time-outs are made for short queries. Just-in-time compilation only delays these.
+            found = self._query(
+                "SELECT current_schema(), set_config('statement_timeout', '0', false), "
+                "set_config('idle_in_transaction_session_timeout', '0', false), set_config('jit', 'off', false)"
+            )
+            self._namespace = self._schema or found[0][0] or ""
+        return True
+
+    @property
+    def _db(self) -> psycopg.Connection[tuple[Any, ...]]:
+        self._connect(create=False)
+        assert self._connection is not None
+        return self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            told = self._told(error)
+            if self._connection is not None and self._connection.broken:
+                self._connection = None
+            raise told from (None if self._verb == "CONNECT" else error)
+
+    def _told(self, error: psycopg.Error) -> StoreError:
+        text = mask_values(str(error).strip(), [self._settings.get("password")])
+        if isinstance(error, errors.InsufficientPrivilege):
+            remedy = (
+                "have the owner run what `binance-ingest migrate --sql` prints"
+                if self._verb in ("CREATE", "ALTER")
+                else "the tables are those of `binance-ingest migrate --sql`; grant the role SELECT, INSERT, UPDATE "
+                "and DELETE on them, USAGE on their schema and TEMPORARY on the database"
+            )
+            return StoreRightsError(f"the role may not {self._verb} in {self.url}: {text}. Way out: {remedy}")
+        if isinstance(error, errors.ReadOnlySqlTransaction):
+            return StoreRightsError(f"{self.url} is read-only, {self._verb} was refused: {text}")
+        lost = self._connection is None or self._connection.broken
+        if lost or (error.sqlstate or "").startswith(_PASSING):
+            return StoreUnavailableError(f"the store {self.url} is not available now: {text}")
+        return StoreError(f"the store {self.url} cannot do this ({self._verb}): {text}")
+
+    def _has_tables(self) -> bool:
+        return (
+            self._query("SELECT to_regclass(%s) IS NOT NULL", [qualified("schema_version", self._schema)])[0][0] is True
+        )
+
+    # --- statements ---------------------------------------------------------------------------------------------------
+
+    def _run(self, statement: str, values: Sequence[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+        word = re.match(r"\s*(\w+)", statement)
+        self._verb = word[1].upper() if word else "?"
+        return self._db.execute(cast(Any, statement), list(values))
+
+    def _define(self, statement: str) -> None:
+        self._verb = statement.split(maxsplit=1)[0].upper()
+        self._db.execute(cast(Any, statement))  # without values, % is a character like any other
+
+    def _query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._run(statement, values).fetchall()
+
+    def _change(self, statement: str, values: Sequence[Any] = ()) -> int:
+        return self._run(statement, values).rowcount
+
+    def _table(self, name: str) -> str:
+        return qualified(name, self._schema).replace("%", "%%")
+
+    def _time(self, at_us: int) -> datetime:
+        return from_us(at_us)
+
+    def _us(self, expression: str) -> str:
+        # An integer whatever the session's time zone and date style are.
+        return f"(extract(epoch FROM {expression}) * 1000000)::bigint"
+
+    def _out(self, column: Column) -> str:
+        name = f"d.{quoted(column.name)}"
+        if column.kind is Kind.DECIMAL:
+            return f"trim_scale({name})::text"
+        return f"{name}::integer" if column.kind is Kind.BOOLEAN else super()._out(column)
+
+    # --- transactions -------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        # What was committed while this one waited for its lock must be seen: not so under stricter isolation.
+        self._change("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+
+    def _lock_schema(self) -> None:
+        self._begin()
+        self._query("SELECT pg_advisory_xact_lock(%s)", [self._lock_key("migrate")])
+        if self._schema is not None:
+            known = self._query("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self._schema])
+            if not known:
+                self._define(create_schema(self._schema))
+
+    def _lock(self, dataset: Dataset, series: Series) -> None:
+        self._begin()
+        key = self._lock_key("series", dataset.name, series.market, series.symbol, series.interval)
+        self._query("SELECT pg_advisory_xact_lock(%s)", [key])
+
+    def _lock_key(self, *parts: str) -> int:
+        digest = hashlib.sha256("\0".join(("airflow_provider_binance", self._namespace, *parts)).encode()).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+    def _commit(self) -> None:
+        self._change("COMMIT")
+
+    def _rollback(self) -> None:
+        self._series_ids.clear()
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        try:
+            connection.rollback()
+        except psycopg.Error:
+            # The server rolls back what it loses; the error that led here is the one to tell.
+            connection.close()
+
+    def _write_rows(self, batch: Batch) -> WriteResult:
+        if batch.rows is None or not len(batch.rows):
+            return WriteResult()
+        return write_rows(self, batch, batch.rows, self._make_series(batch.series))

@@ -1,0 +1,203 @@
+"""Rows into PostgreSQL: COPY straight into the table where nothing is, else COPY aside and write the difference.
+
+Measured on 1 M klines: the direct way is about twice as fast as any upsert, and the difference (one join, no ON
+CONFLICT) three times as fast as a blind upsert when most rows are there already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from psycopg import errors
+
+from airflow_provider_binance.records import Batch, Rows, WriteResult
+from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.store.corrections import key_head
+from airflow_provider_binance.store.precedence import outranks
+from airflow_provider_binance.store.schema import data_table, literal, qualified, quoted
+
+if TYPE_CHECKING:
+    from airflow_provider_binance.store.postgres import PostgresStore
+
+
+def write_rows(store: PostgresStore, batch: Batch, rows: Rows, series_id: int) -> WriteResult:
+    """Bring `rows` (at least one) into the table of their dataset."""
+    table = store._table(data_table(batch.dataset))
+    time_column = quoted(batch.dataset.time_column)
+    if not store._query(
+        f"SELECT 1 FROM {table} WHERE series_id = %s AND {time_column} BETWEEN %s AND %s LIMIT 1",
+        [series_id, store._time(rows.first_us), store._time(rows.last_us)],
+    ):
+        store._change("SAVEPOINT direct")
+        try:
+            copied = _copy(store, qualified(data_table(batch.dataset), store._schema), rows, series_id)
+        except errors.UniqueViolation:
+            store._change("ROLLBACK TO SAVEPOINT direct")
+        else:
+            store._change("RELEASE SAVEPOINT direct")
+            return WriteResult(rows_read=copied, rows_inserted=copied)
+    return _Difference(store, batch, rows, series_id, table).write()
+
+
+def _copy(store: PostgresStore, table: str, rows: Rows, series_id: int) -> int:
+    columns = ", ".join(["series_id", *map(quoted, rows.columns)])
+    store._verb = "INSERT"  # the right that COPY needs
+    with store._db.cursor() as cursor:
+        statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',')"
+        with cursor.copy(cast(Any, statement)) as copy:
+            for chunk in rows.copy_chunks(series_id):
+                copy.write(chunk)
+        return cursor.rowcount
+
+
+class _Difference:
+    """Compares the rows of a batch with the stored ones, in the database, and writes what differs.
+
+    `ingest_stage` has what came, `ingest_new` the part of it that is lacking or says otherwise, `ingest_origin` where
+    the stored rows came from.
+    """
+
+    def __init__(self, store: PostgresStore, batch: Batch, rows: Rows, series_id: int, table: str) -> None:
+        self.store, self.batch, self.rows, self.series_id, self.table = store, batch, rows, series_id, table
+        dataset = batch.dataset
+        self.columns = [quoted(name) for name in rows.columns]
+        self.key = [quoted(name) for name in dataset.key]
+        self.others = [column for column in self.columns if column not in self.key]
+        self.time = quoted(dataset.time_column)
+        # Both sides of the join are bounded by the first column of the key: else it would read the whole series.
+        first = self.key[0]
+        self.same = " AND ".join(
+            [f"d.series_id = {series_id}", f"d.{first} BETWEEN %s AND %s", *(f"d.{k} = n.{k}" for k in self.key)]
+        )
+        self.bounds: list[Any] = []
+
+    def write(self) -> WriteResult:
+        """Write the difference and say what was found."""
+        store = self.store
+        read = self._stage()
+        found = self._find()
+        if not found:
+            return WriteResult(rows_read=read, rows_unchanged=read)
+        names = ", ".join(["series_id", *self.columns])
+        inserted = store._change(
+            f"INSERT INTO {self.table} ({names}) SELECT {names} FROM ingest_new WHERE is_new"
+        )
+        kept = updated = 0
+        if found > inserted:
+            kept = self._keep()
+            if found > inserted + kept:
+                self._correct()
+                updated = self._update()
+        return WriteResult(read, inserted, updated, read - inserted - updated - kept, kept)
+
+    def _stage(self) -> int:
+        store, names = self.store, ", ".join(["series_id", *self.columns])
+        # Room for the hash of a monthly file; given back at the end of the transaction.
+        store._query("SELECT set_config('work_mem', '64MB', true)")
+        store._change(f"CREATE TEMPORARY TABLE ingest_stage ON COMMIT DROP AS SELECT {names} FROM {self.table} LIMIT 0")
+        store._change(
+            f"CREATE TEMPORARY TABLE ingest_new ON COMMIT DROP AS "
+            f"SELECT {names}, false AS is_new FROM {self.table} LIMIT 0"
+        )
+        read = _copy(store, "ingest_stage", self.rows, self.series_id)
+        store._change("ANALYZE ingest_stage")
+        first = self.key[0]
+        self.bounds = list(store._query(f"SELECT min({first}), max({first}) FROM ingest_stage")[0])
+        return read
+
+    def _find(self) -> int:
+        """Put aside the rows that are lacking or differ; returns how many."""
+        names = ", ".join(["n.series_id", *(f"n.{column}" for column in self.columns)])
+        differs = " OR ".join(f"d.{column} IS DISTINCT FROM n.{column}" for column in self.others) or "false"
+        return self.store._change(
+            f"INSERT INTO ingest_new SELECT {names}, d.series_id IS NULL "
+            f"FROM ingest_stage n LEFT JOIN {self.table} d ON {self.same} WHERE d.series_id IS NULL OR {differs}",
+            self.bounds,
+        )
+
+    def _keep(self) -> int:
+        """Take out the rows whose stored ones come from a higher source; returns how many."""
+        store, batch = self.store, self.batch
+        store._change(
+            "CREATE TEMPORARY TABLE ingest_origin (range_start timestamptz, range_end timestamptz, source text, "
+            "outranks boolean) ON COMMIT DROP"
+        )
+        spans = store._read_sources(batch.dataset, batch.series, batch.start_us, batch.end_us)
+        with store._db.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO ingest_origin VALUES (%s, %s, %s, %s)",
+                [
+                    (
+                        store._time(s.start_us),
+                        store._time(s.end_us),
+                        str(s.source),
+                        outranks(s.source, batch.line.source),
+                    )
+                    for s in spans
+                ],
+            )
+        if not any(outranks(span.source, batch.line.source) for span in spans):
+            return 0
+        return store._change(
+            f"DELETE FROM ingest_new n USING ingest_origin o WHERE NOT n.is_new AND o.outranks "
+            f"AND n.{self.time} >= o.range_start AND n.{self.time} < o.range_end"
+        )
+
+    def _correct(self) -> None:
+        """Write a line of `corrections` for every value that is about to change."""
+        dataset, store = self.batch.dataset, self.store
+        values = ", ".join(
+            f"({literal(name)}, {_text(dataset, name, 'd')}, {_text(dataset, name, 'n')}, "
+            f"d.{quoted(name)} IS DISTINCT FROM n.{quoted(name)})"
+            for name in self.rows.columns
+            if name not in dataset.key
+        ).replace("%", "%%")
+        key = " || ".join(f"', {quoted(name)}: ' || {_json(dataset, name)}" for name in dataset.key).replace("%", "%%")
+        store._change(
+            f"INSERT INTO {store._table('corrections')} (dataset, key, column_name, old_value, new_value, old_source, "
+            f"new_source, corrected_at) SELECT %s, %s || {key} || '}}', v.name, v.old, v.new, o.source, %s, %s "
+            f"FROM ingest_new n JOIN {self.table} d ON {self.same} "
+            f"LEFT JOIN ingest_origin o ON n.{self.time} >= o.range_start AND n.{self.time} < o.range_end "
+            f"CROSS JOIN LATERAL (VALUES {values}) v (name, old, new, differs) WHERE NOT n.is_new AND v.differs",
+            [
+                dataset.name,
+                key_head(dataset, self.batch.series),
+                str(self.batch.line.source),
+                store._time(store.clock()),
+                *self.bounds,
+            ],
+        )
+
+    def _update(self) -> int:
+        sets = ", ".join(f"{column} = n.{column}" for column in self.others)
+        return self.store._change(
+            f"UPDATE {self.table} d SET {sets} FROM ingest_new n WHERE {self.same} AND NOT n.is_new",
+            self.bounds,
+        )
+
+
+def _text(dataset: Dataset, name: str, of: str) -> str:
+    """A value as `corrections` spells it, the same in both databases."""
+    column, value = dataset.column(name), f"{of}.{quoted(name)}"
+    if column.kind is Kind.DECIMAL:
+        return f"trim_scale({value})::text"
+    if column.kind is Kind.BOOLEAN:
+        return f"{value}::integer::text"
+    return _iso(value) if column.kind is Kind.TIME else f"{value}::text"
+
+
+def _iso(value: str) -> str:
+    """A time as ISO 8601 with `Z`, as short as exactness allows (`market.iso`)."""
+    utc = f"{value} AT TIME ZONE 'UTC'"
+    micros = f"extract(microseconds FROM {value})::bigint"
+    return (
+        f"to_char({utc}, 'YYYY-MM-DD\"T\"HH24:MI:SS' || CASE WHEN {micros} % 1000000 = 0 THEN '' "
+        f"WHEN {micros} % 1000 = 0 THEN '.MS' ELSE '.US' END || '\"Z\"')"
+    )
+
+
+def _json(dataset: Dataset, name: str) -> str:
+    column: Column = dataset.column(name)
+    text = _text(dataset, name, "n")
+    is_number = column.kind in (Kind.INTEGER, Kind.SMALL_INTEGER, Kind.BOOLEAN)
+    return text if is_number else f"to_json({text})::text"

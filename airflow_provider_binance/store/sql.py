@@ -1,0 +1,147 @@
+"""`SqlStore`: the writing half of a store, one transaction per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_binance.coverage import overlay
+from airflow_provider_binance.errors import StoreError
+from airflow_provider_binance.market import iso
+from airflow_provider_binance.records import Batch, CoverageRange, Series, WriteResult
+from airflow_provider_binance.registry import Continuity, Dataset
+from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.store.schema import data_table, quoted
+from airflow_provider_binance.store.sql_read import OF_SERIES, SqlReader, of
+
+
+class SqlStore(SqlReader):
+    """Writes rows, line and coverage under the lock of their series: `_lock`, `_write_rows`, `_write_line`,
+    `_write_coverage`, `_commit`, in this order."""
+
+    def write(self, batch: Batch) -> WriteResult:
+        rows = batch.rows
+        if rows is not None and len(rows) and not batch.start_us <= rows.first_us <= rows.last_us < batch.end_us:
+            raise StoreError(
+                f"rows of {batch.series} from {iso(rows.first_us)} to {iso(rows.last_us)} leave the batch's window "
+                f"{iso(batch.start_us)} – {iso(batch.end_us)}; nothing was written"
+            )
+        with self._session():
+            self._writable(batch.dataset)
+            try:
+                self._lock(batch.dataset, batch.series)
+                result = self._write_rows(batch)
+                self._write_line(batch, result)
+                self._write_coverage(batch.dataset, batch.series, batch.coverage)
+                self._commit()
+            except BaseException:
+                self._rollback()
+                raise
+        return result
+
+    def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:
+        entry = registered(dataset) if isinstance(dataset, str) else dataset
+        with self._session():
+            self._writable(entry)
+            try:
+                self._lock(entry, series)
+                self._write_coverage(entry, series, list(ranges))
+                self._commit()
+            except BaseException:
+                self._rollback()
+                raise
+
+    def _write_line(self, batch: Batch, result: WriteResult) -> None:
+        """Insert the line of `ingest_log`."""
+        line = batch.line
+        self._change(
+            f'INSERT INTO {self._table("ingest_log")} (dataset, market, symbol, "interval", range_start, range_end, '
+            f"source, source_ref, sha256, part, parts, rows_read, rows_inserted, rows_updated, rows_unchanged, "
+            f"started_at, finished_at, run_ref) VALUES ({', '.join(['%s'] * 18)})",
+            [
+                *of(batch.dataset.name, batch.series),
+                self._time(batch.start_us),
+                self._time(batch.end_us),
+                str(line.source),
+                line.source_ref,
+                line.sha256,
+                line.part,
+                line.parts,
+                result.rows_read,
+                result.rows_inserted,
+                result.rows_updated,
+                result.rows_unchanged,
+                self._time(line.started_at_us),
+                self._time(self.clock()),
+                line.run_ref,
+            ],
+        )
+
+    def _write_coverage(self, dataset: Dataset, series: Series, ranges: Sequence[CoverageRange]) -> None:
+        """Lay `ranges` over what the ledger has, and write only what thereby differs."""
+        if not ranges:
+            return
+        start, end = min(r.start_us for r in ranges), max(r.end_us for r in ranges)
+        # Neighbours that only touch are read too: they may merge.
+        before = self._read_coverage(dataset, series, start - 1, end + 1)
+        after = overlay(before, ranges, count=self._counter(dataset, series))
+        if dataset.continuity is Continuity.ID:
+            after = [known if known in before else self._with_ids(dataset, series, known) for known in after]
+        table = self._table("coverage")
+        for known in before:
+            if known not in after:
+                self._change(
+                    f"DELETE FROM {table} WHERE {OF_SERIES} AND range_start = %s",
+                    [*of(dataset.name, series), self._time(known.start_us)],
+                )
+        for known in after:
+            if known not in before:
+                self._change(
+                    f'INSERT INTO {table} (dataset, market, symbol, "interval", range_start, range_end, state, '
+                    f"row_count, first_id, last_id, confirmed_by, evidence, checked_at, next_check_at) "
+                    f"VALUES ({', '.join(['%s'] * 14)})",
+                    [*of(dataset.name, series), *self._coverage_values(known)],
+                )
+
+    def _coverage_values(self, known: CoverageRange) -> list[Any]:
+        next_check = known.next_check_at_us
+        return [
+            self._time(known.start_us),
+            self._time(known.end_us),
+            str(known.state),
+            known.row_count,
+            known.first_id,
+            known.last_id,
+            known.confirmed_by,
+            known.evidence,
+            self._time(known.checked_at_us),
+            None if next_check is None else self._time(next_check),
+        ]
+
+    def _with_ids(self, dataset: Dataset, series: Series, known: CoverageRange) -> CoverageRange:
+        """`known` with the first and last id of its rows looked up, where a split left them unknown."""
+        series_id = self._find_series(series)
+        if series_id is None or not known.row_count or None not in (known.first_id, known.last_id):
+            return known
+        name, time_column = quoted(dataset.key[0]), quoted(dataset.time_column)
+        first, last = self._query(
+            f"SELECT min({name}), max({name}) FROM {self._table(data_table(dataset))} "
+            f"WHERE series_id = %s AND {time_column} >= %s AND {time_column} < %s",
+            [series_id, self._time(known.start_us), self._time(known.end_us)],
+        )[0]
+        return replace(known, first_id=first, last_id=last)
+
+    def _make_series(self, series: Series) -> int:
+        """The series' number, given to it now if it has none."""
+        if (found := self._find_series(series)) is not None:
+            return found
+        self._change(
+            f'INSERT INTO {self._table("series")} (market, symbol, "interval") VALUES (%s, %s, %s) '
+            "ON CONFLICT DO NOTHING",
+            [series.market, series.symbol, series.interval],
+        )
+        made = self._find_series(series)
+        if made is None:
+            raise StoreError(f"the series {series} could not be given a number in {self.url}")
+        return made

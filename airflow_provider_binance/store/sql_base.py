@@ -1,0 +1,215 @@
+"""What both databases share beneath reading and writing: the named steps, sessions, migrations, the environment.
+
+Shared statements have `%s` for values; table names come from `_table`, times go in by `_time` and come out by `_us`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from airflow_provider_binance.errors import EnvironmentMismatchError, StoreVersionError
+from airflow_provider_binance.records import Batch, Series, WriteResult
+from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.store.base import Store
+from airflow_provider_binance.store.schema import READER_VERSION, Migration, ddl_of, migration_name, migrations, quoted
+
+
+def wall_clock_us() -> int:
+    """This machine's time in µs."""
+    return time.time_ns() // 1_000
+
+
+class SqlBase(Store):
+    """A store over SQL; a subclass brings connection, transactions and the writing of rows."""
+
+    dialect: str
+
+    def __init__(self, *, url: str, schema: str | None, create: bool) -> None:
+        self.url = url
+        #: The time for `finished_at` and `corrected_at`; a caller that follows the server's clock puts its own here.
+        self.clock: Callable[[], int] = wall_clock_us
+        self._schema = schema
+        self._create = create
+        self._mutex = threading.RLock()
+        self._applied: frozenset[str] = frozenset()
+        self._series_ids: dict[tuple[str, str, str], int] = {}
+
+    # --- steps that each database brings ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _connect(self, create: bool) -> bool:
+        """Be connected; False if there is no database and `create` is false."""
+
+    @abstractmethod
+    def _errors(self) -> AbstractContextManager[None]:
+        """Turn the driver's errors into this package's."""
+
+    @abstractmethod
+    def _query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows that a statement returns."""
+
+    @abstractmethod
+    def _change(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """Run a statement and return how many rows it touched."""
+
+    @abstractmethod
+    def _define(self, statement: str) -> None:
+        """Run a statement of the schema, in which `%` means itself."""
+
+    @abstractmethod
+    def _table(self, name: str) -> str:
+        """The table as it is written in a statement."""
+
+    @abstractmethod
+    def _has_tables(self) -> bool:
+        """Whether `schema_version` is there."""
+
+    @abstractmethod
+    def _lock_schema(self) -> None:
+        """Open a transaction in which no other process migrates."""
+
+    @abstractmethod
+    def _lock(self, dataset: Dataset, series: Series) -> None:
+        """Open a transaction that holds the lock of the series to its end."""
+
+    @abstractmethod
+    def _write_rows(self, batch: Batch) -> WriteResult:
+        """Bring the rows of `batch` into the table, under the lock."""
+
+    @abstractmethod
+    def _commit(self) -> None:
+        """Commit the transaction."""
+
+    @abstractmethod
+    def _rollback(self) -> None:
+        """Roll back, whatever state the connection is in."""
+
+    @abstractmethod
+    def _time(self, at_us: int) -> Any:
+        """A time as a value of a statement."""
+
+    @abstractmethod
+    def _us(self, expression: str) -> str:
+        """A time column as integer µs."""
+
+    def _out(self, column: Column) -> str:
+        """A data column as `rows` gives it."""
+        name = f"d.{quoted(column.name)}"
+        return self._us(name) if column.kind is Kind.TIME else name
+
+    # --- schema and environment ---------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        with self._session():
+            return bool(self._readable())
+
+    def migrate(self) -> list[str]:
+        applied = []
+        with self._session():
+            self._connect(create=True)
+            done = self._read_applied()
+            for migration in migrations(self.dialect, self._schema):
+                if migration.name not in done and self._apply(migration):
+                    applied.append(migration.name)
+            self._applied = self._read_applied()
+        return applied
+
+    def environment(self) -> str | None:
+        with self._session():
+            return self._read_environment() if self._readable() else None
+
+    def ensure_environment(self, environment: str) -> None:
+        with self._session():
+            self._applied = frozenset()  # a long-lived store meets a newer schema here at the latest
+            if not self._readable():
+                self._make_tables("this database has no tables of this package yet")
+            if (recorded := self._read_environment()) is None:
+                self._lock_schema()
+                try:
+                    self._change(
+                        f"INSERT INTO {self._table('store_info')} (name, value) VALUES ('environment', %s) "
+                        "ON CONFLICT DO NOTHING",
+                        [environment],
+                    )
+                    recorded = self._read_environment()
+                    self._commit()
+                except BaseException:
+                    self._rollback()
+                    raise
+            if recorded != environment:
+                raise EnvironmentMismatchError(
+                    f"the store {self.url} holds data of {recorded}, and this load is of {environment}: use another "
+                    f"store for it (--store, BINANCE_STORE_URL, store_schema), or set environment if the hosts are "
+                    f"those of {recorded}",
+                    recorded=recorded,
+                    environment=environment,
+                )
+
+    # --- what the public methods stand on -----------------------------------------------------------------------------
+
+    @contextmanager
+    def _session(self) -> Iterator[None]:
+        """One thread at a time, and the driver's errors turned into this package's."""
+        with self._mutex, self._errors():
+            yield
+
+    def _readable(self, dataset: Dataset | None = None) -> bool:
+        """Whether the tables (those of `dataset`, if given) are there; raises StoreVersionError if they are too new."""
+        if not self._connect(create=False):
+            return False
+        if not self._applied or (dataset is not None and migration_name(dataset) not in self._applied):
+            self._applied = self._read_applied()
+        return bool(self._applied) and (dataset is None or migration_name(dataset) in self._applied)
+
+    def _writable(self, dataset: Dataset) -> None:
+        """Have the tables of `dataset`, made now if this store may."""
+        if not self._readable(dataset):
+            self._make_tables(f"this database has no tables for {dataset.name} yet")
+
+    def _make_tables(self, lack: str) -> None:
+        if not self._create:
+            raise StoreVersionError(
+                f"{lack} ({self.url}), and the store was opened without the right to make them: run "
+                f"`binance-ingest migrate`, or have the owner run what `binance-ingest migrate --sql` prints"
+            )
+        self.migrate()
+
+    def _read_applied(self) -> frozenset[str]:
+        """The names of the applied migrations; raises StoreVersionError if this code is too old for them."""
+        if not self._has_tables():
+            return frozenset()
+        lines = self._query(f"SELECT name, min_reader_version FROM {self._table('schema_version')}")
+        needed = max((line[1] for line in lines), default=0)
+        if needed > READER_VERSION:
+            raise StoreVersionError(
+                f"the store {self.url} asks for reader version {needed}, and this code is version {READER_VERSION}: "
+                f"upgrade airflow-provider-binance here",
+                needed=needed,
+                reader_version=READER_VERSION,
+            )
+        return frozenset(line[0] for line in lines)
+
+    def _apply(self, migration: Migration) -> bool:
+        """Apply one migration with its line; False if another process was faster."""
+        try:
+            self._lock_schema()
+            if migration.name in self._read_applied():
+                self._rollback()
+                return False
+            for statement in migration.statements:
+                self._define(statement)
+            self._define(ddl_of(self.dialect).version_line(migration, self._schema))
+            self._commit()
+        except BaseException:
+            self._rollback()
+            raise
+        return True
+
+    def _read_environment(self) -> str | None:
+        lines = self._query(f"SELECT value FROM {self._table('store_info')} WHERE name = 'environment'")
+        return str(lines[0][0]) if lines else None

@@ -1,0 +1,173 @@
+"""`SqlReader`: the reading half of a store; nothing here writes, not even an empty file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from airflow_provider_binance.market import parse_interval
+from airflow_provider_binance.records import CoverageRange, Series, Source, State
+from airflow_provider_binance.registry import Continuity, Dataset, Kind
+from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.store.base import ArchiveLine, Row
+from airflow_provider_binance.store.precedence import Span, sources
+from airflow_provider_binance.store.schema import data_table, quoted
+from airflow_provider_binance.store.sql_base import SqlBase
+
+#: Series per coverage query: 3 values each, below the 999 that old SQLite builds take in one statement.
+_SERIES_PER_QUERY = 250
+_PAGE_ROWS = 20_000
+
+#: The condition that picks one series in the ledger's tables, and its values.
+OF_SERIES = 'dataset = %s AND market = %s AND symbol = %s AND "interval" = %s'
+
+
+def of(dataset: str, series: Series) -> list[str]:
+    """The values of `OF_SERIES`."""
+    return [dataset, series.market, series.symbol, series.interval]
+
+
+class SqlReader(SqlBase):
+    """Reads rows and ledger."""
+
+    def coverage(
+        self, dataset: str, series: Iterable[Series], start_us: int, end_us: int
+    ) -> dict[Series, list[CoverageRange]]:
+        found: dict[Series, list[CoverageRange]] = {one: [] for one in series}
+        with self._session():
+            if not self._readable():
+                return found
+            asked = {(one.market, one.symbol, one.interval): one for one in found}
+            keys = list(asked)
+            for at in range(0, len(keys), _SERIES_PER_QUERY):
+                chunk = keys[at : at + _SERIES_PER_QUERY]
+                for market, symbol, interval, *line in self._query(
+                    f'SELECT market, symbol, "interval", {self._coverage_columns()} FROM {self._table("coverage")} '
+                    f"WHERE dataset = %s AND range_start < %s AND range_end > %s "
+                    f'AND (market, symbol, "interval") IN (VALUES {", ".join(["(%s, %s, %s)"] * len(chunk))}) '
+                    f"ORDER BY range_start",
+                    [dataset, self._time(end_us), self._time(start_us), *(part for key in chunk for part in key)],
+                ):
+                    found[asked[market, symbol, interval]].append(_range(line))
+        return found
+
+    def series(self, dataset: str | None = None) -> list[Series]:
+        with self._session():
+            if not self._readable():
+                return []
+            chosen, values = ("", []) if dataset is None else ("AND dataset = %s ", [dataset])
+            select = "SELECT market, dataset, symbol, COALESCE(\"interval\", '') FROM"
+            lines = self._query(
+                f"{select} {self._table('coverage')} WHERE market IS NOT NULL {chosen}"
+                f"UNION {select} {self._table('ingest_log')} WHERE symbol IS NOT NULL {chosen}",
+                values * 2,
+            )
+        return sorted(Series(*line) for line in lines)
+
+    def row_counts(self, dataset: str, series: Series, windows: Sequence[tuple[int, int]]) -> list[int]:
+        entry = registered(dataset)
+        with self._session():
+            series_id = self._find_series(series) if self._readable(entry) else None
+            return [0 if series_id is None else self._count(entry, series_id, *window) for window in windows]
+
+    def rows(self, dataset: str, series: Series, start_us: int, end_us: int) -> Iterator[Row]:
+        entry = registered(dataset)
+        names = entry.column_names
+        order = (entry.time_column, *(name for name in entry.key if name != entry.time_column))
+        columns = ", ".join(self._out(column) for column in entry.columns)
+        ordered = ", ".join(f"d.{quoted(name)}" for name in order)
+        time_column = f"d.{quoted(entry.time_column)}"
+        after, at = "", [self._time(start_us)]
+        while True:
+            # A page at a time, each its own query: no transaction stays open while the caller works.
+            with self._session():
+                series_id = self._find_series(series) if self._readable(entry) else None
+                if series_id is None:
+                    return
+                page = self._query(
+                    f"SELECT {columns} FROM {self._table(data_table(entry))} d WHERE d.series_id = %s "
+                    f"AND {time_column} >= %s AND {time_column} < %s {after} ORDER BY {ordered} LIMIT {_PAGE_ROWS}",
+                    [series_id, at[0], self._time(end_us), *(at if after else [])],
+                )
+            yield from page
+            if len(page) < _PAGE_ROWS:
+                return
+            last = dict(zip(names, page[-1], strict=True))
+            after = f"AND ({ordered}) > ({', '.join(['%s'] * len(order))})"
+            at = [self._time(last[n]) if entry.column(n).kind is Kind.TIME else last[n] for n in order]
+
+    def archive_lines(self, series: Series, start_us: int, end_us: int) -> list[ArchiveLine]:
+        with self._session():
+            if not self._readable():
+                return []
+            lines = self._query(
+                f"SELECT source_ref, sha256, {self._us('range_start')}, {self._us('range_end')}, part, parts "
+                f"FROM {self._table('ingest_log')} WHERE {OF_SERIES} AND source = 'archive' "
+                f"AND range_start < %s AND range_end > %s ORDER BY id",
+                [*of(series.dataset, series), self._time(end_us), self._time(start_us)],
+            )
+        return [ArchiveLine(*line) for line in lines]
+
+    # --- the ledger of one series -------------------------------------------------------------------------------------
+
+    def _coverage_columns(self) -> str:
+        return (
+            f"{self._us('range_start')}, {self._us('range_end')}, state, row_count, first_id, last_id, confirmed_by, "
+            f"evidence, {self._us('checked_at')}, {self._us('next_check_at')}"
+        )
+
+    def _read_coverage(self, dataset: Dataset, series: Series, start_us: int, end_us: int) -> list[CoverageRange]:
+        lines = self._query(
+            f"SELECT {self._coverage_columns()} FROM {self._table('coverage')} WHERE {OF_SERIES} "
+            f"AND range_start < %s AND range_end > %s ORDER BY range_start",
+            [*of(dataset.name, series), self._time(end_us), self._time(start_us)],
+        )
+        return [_range(line) for line in lines]
+
+    def _read_sources(self, dataset: Dataset, series: Series, start_us: int, end_us: int) -> list[Span]:
+        """Where the stored rows of a window came from, as the ledger tells it."""
+        lines = self._query(
+            f"SELECT {self._us('range_start')}, {self._us('range_end')}, source FROM {self._table('ingest_log')} "
+            f"WHERE {OF_SERIES} AND range_start < %s AND range_end > %s ORDER BY id",
+            [*of(dataset.name, series), self._time(end_us), self._time(start_us)],
+        )
+        told = [Span(start, end, Source(source)) for start, end, source in lines]
+        return sources(start_us, end_us, self._read_coverage(dataset, series, start_us, end_us), told)
+
+    def _find_series(self, series: Series) -> int | None:
+        """The series' number, None if the store has never met it."""
+        key = (series.market, series.symbol, series.interval)
+        if key not in self._series_ids:
+            lines = self._query(
+                f'SELECT series_id FROM {self._table("series")} WHERE market = %s AND symbol = %s AND "interval" = %s',
+                key,
+            )
+            if not lines:
+                return None
+            self._series_ids[key] = lines[0][0]
+        return self._series_ids[key]
+
+    def _count(self, dataset: Dataset, series_id: int, start_us: int, end_us: int) -> int:
+        time_column = quoted(dataset.time_column)
+        counted = self._query(
+            f"SELECT count(*) FROM {self._table(data_table(dataset))} "
+            f"WHERE series_id = %s AND {time_column} >= %s AND {time_column} < %s",
+            [series_id, self._time(start_us), self._time(end_us)],
+        )
+        return int(counted[0][0])
+
+    def _counter(self, dataset: Dataset, series: Series) -> Callable[[int, int], int]:
+        """How many rows a complete range has: told by the grid, or counted where ids have none."""
+        if dataset.continuity is Continuity.GRID:
+            return parse_interval(series.interval).count
+
+        def count(start_us: int, end_us: int) -> int:
+            series_id = self._find_series(series)
+            return 0 if series_id is None else self._count(dataset, series_id, start_us, end_us)
+
+        return count
+
+
+def _range(line: Sequence[Any]) -> CoverageRange:
+    start, end, state, *rest = line
+    return CoverageRange(start, end, State(state), *rest)

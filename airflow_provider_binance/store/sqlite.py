@@ -1,0 +1,153 @@
+"""The store in one SQLite file: WAL, several processes of one host."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_binance.errors import StoreError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.records import Batch, Series, WriteResult
+from airflow_provider_binance.registry import Dataset
+from airflow_provider_binance.store import sqlite_rows
+from airflow_provider_binance.store.schema import quoted
+from airflow_provider_binance.store.sql import SqlStore
+
+#: How long a writer waits for another one. A batch of 1 M rows takes 5–10 s on a slow disk, and writers may queue.
+BUSY_SECONDS = 120.0
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_UNAVAILABLE = {*_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
+_REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+
+
+class SqliteStore(SqlStore):
+    """A store in a file. `path` may be relative: it is read against the working directory of now."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links
+        self._connection: sqlite3.Connection | None = None
+        super().__init__(url=f"sqlite:///{self.path}", schema=None, create=create)
+
+    def close(self) -> None:
+        with self._mutex:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    # --- connection ---------------------------------------------------------------------------------------------------
+
+    def _connect(self, create: bool) -> bool:
+        if self._connection is not None:
+            return True
+        if not create and not self.path.exists():
+            return False
+        self._connection = sqlite3.connect(
+            f"{self.path.as_uri()}?mode={'rwc' if create else 'rw'}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,  # the mutex lets one thread in at a time
+        )
+        # With WAL this loses at most the last commits when the power fails, rows and ledger alike; a kill loses none.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        return True
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        self._connect(create=False)
+        if self._connection is None:
+            raise StoreUnavailableError(f"the store {self.url} is not there any more")
+        return self._connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error) -> StoreError:
+        # The extended code carries the plain one in its low byte.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _REFUSED:
+            return StoreRightsError(
+                f"the store {self.url} may not be written ({error}): the process needs write access to the file and "
+                f"its folder"
+            )
+        if code in _UNAVAILABLE:
+            return StoreUnavailableError(f"the store {self.url} is not available now: {error}")
+        return StoreError(f"the store {self.url} cannot do this: {error}")
+
+    def _has_tables(self) -> bool:
+        return bool(self._query("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"))
+
+    # --- statements ---------------------------------------------------------------------------------------------------
+
+    def _query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._db.execute(statement.replace("%s", "?"), values).fetchall()
+
+    def _change(self, statement: str, values: Sequence[Any] = ()) -> int:
+        return self._db.execute(statement.replace("%s", "?"), values).rowcount
+
+    def _define(self, statement: str) -> None:
+        self._db.execute(statement)
+
+    def _table(self, name: str) -> str:
+        return quoted(name)
+
+    def _time(self, at_us: int) -> int:
+        return at_us
+
+    def _us(self, expression: str) -> str:
+        return expression
+
+    # --- transactions -------------------------------------------------------------------------------------------------
+
+    def _lock_schema(self) -> None:
+        if not self._db.in_transaction:
+            self._use_wal()
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _use_wal(self) -> None:
+        """Set the journal for good. SQLite does not wait for others here, so this does."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def _lock(self, dataset: Dataset, series: Series) -> None:
+        # SQLite has one writer per file, so the lock of the file is the lock of every series.
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def _rollback(self) -> None:
+        self._series_ids.clear()
+        if self._connection is not None and self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _write_rows(self, batch: Batch) -> WriteResult:
+        if batch.rows is None or not len(batch.rows):
+            return WriteResult()
+        dataset, series = batch.dataset, batch.series
+        return sqlite_rows.write_rows(
+            self._db,
+            batch,
+            self._make_series(series),
+            lambda: self._read_sources(dataset, series, batch.start_us, batch.end_us),
+            self.clock(),
+        )

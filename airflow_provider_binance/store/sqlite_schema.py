@@ -1,0 +1,152 @@
+"""The tables in SQLite: times as INTEGER µs since the epoch, decimals as canonical TEXT (its NUMERIC is a float)."""
+
+from __future__ import annotations
+
+from airflow_provider_binance.registry import Column, Continuity, Dataset, Kind
+from airflow_provider_binance.store.schema import READER_VERSION, STATES, Migration, data_table, literal, quoted
+
+_TYPES = {
+    Kind.DECIMAL: "TEXT",
+    Kind.TIME: "INTEGER",
+    Kind.INTEGER: "INTEGER",
+    Kind.SMALL_INTEGER: "INTEGER",
+    Kind.BOOLEAN: "INTEGER",
+    Kind.TEXT: "TEXT",
+}
+
+_NOW_US = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+
+
+def create_schema(schema: str) -> None:
+    """SQLite has no namespaces: a file is one."""
+
+
+def ledger(schema: str | None) -> tuple[str, ...]:
+    """The ledger's tables."""
+    overlapping = """SELECT RAISE(ABORT, 'coverage ranges overlap') WHERE EXISTS (
+        SELECT 1 FROM coverage c
+        WHERE c.dataset = NEW.dataset AND c.market = NEW.market AND c.symbol = NEW.symbol
+          AND c."interval" = NEW."interval" AND c.range_start < NEW.range_end AND c.range_end > NEW.range_start"""
+    return (
+        f"""CREATE TABLE schema_version (
+    version INTEGER NOT NULL,
+    name TEXT NOT NULL PRIMARY KEY,
+    min_reader_version INTEGER NOT NULL,
+    applied_at INTEGER NOT NULL DEFAULT ({_NOW_US})
+)""",
+        """CREATE TABLE store_info (
+    name TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+)""",
+        """CREATE TABLE series (
+    series_id INTEGER PRIMARY KEY,
+    market TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    "interval" TEXT NOT NULL DEFAULT '',
+    UNIQUE (market, symbol, "interval")
+)""",
+        """CREATE TABLE ingest_log (
+    id INTEGER PRIMARY KEY,
+    dataset TEXT NOT NULL,
+    market TEXT,
+    symbol TEXT,
+    "interval" TEXT,
+    range_start INTEGER NOT NULL,
+    range_end INTEGER NOT NULL,
+    source TEXT NOT NULL CHECK (source IN ('archive', 'rest', 'stream')),
+    source_ref TEXT NOT NULL,
+    sha256 TEXT,
+    part INTEGER NOT NULL DEFAULT 1,
+    parts INTEGER NOT NULL DEFAULT 1,
+    rows_read INTEGER NOT NULL,
+    rows_inserted INTEGER NOT NULL,
+    rows_updated INTEGER NOT NULL,
+    rows_unchanged INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    finished_at INTEGER NOT NULL,
+    run_ref TEXT
+)""",
+        """CREATE INDEX ingest_log_by_series
+    ON ingest_log (dataset, market, symbol, "interval", range_start)""",
+        f"""CREATE TABLE coverage (
+    dataset TEXT NOT NULL,
+    market TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    "interval" TEXT NOT NULL DEFAULT '',
+    range_start INTEGER NOT NULL,
+    range_end INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ({STATES})),
+    row_count INTEGER NOT NULL DEFAULT 0,
+    first_id INTEGER,
+    last_id INTEGER,
+    confirmed_by TEXT,
+    evidence TEXT NOT NULL DEFAULT '',
+    checked_at INTEGER NOT NULL DEFAULT ({_NOW_US}),
+    next_check_at INTEGER,
+    PRIMARY KEY (dataset, market, symbol, "interval", range_start),
+    CHECK (range_start < range_end)
+)""",
+        f"""CREATE TRIGGER coverage_no_overlap_insert BEFORE INSERT ON coverage BEGIN
+    {overlapping});
+END""",
+        f"""CREATE TRIGGER coverage_no_overlap_update BEFORE UPDATE ON coverage BEGIN
+    {overlapping} AND c.rowid <> OLD.rowid);
+END""",
+        f"""CREATE TABLE corrections (
+    dataset TEXT NOT NULL,
+    key TEXT NOT NULL,
+    column_name TEXT NOT NULL,
+    old_value TEXT,
+    new_value TEXT,
+    old_source TEXT,
+    new_source TEXT,
+    corrected_at INTEGER NOT NULL DEFAULT ({_NOW_US})
+)""",
+    )
+
+
+def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
+    """The physical table of a dataset, the view that users read, and the view with REAL columns and ISO times."""
+    table = quoted(data_table(dataset))
+    key = ", ".join(quoted(column) for column in ("series_id", *dataset.key))
+    lines = ["series_id INTEGER NOT NULL", *(_column(column) for column in dataset.columns), f"PRIMARY KEY ({key})"]
+    body = ",\n    ".join(lines)
+    statements = [f"CREATE TABLE {table} (\n    {body}\n) WITHOUT ROWID"]
+    if dataset.key[0] != dataset.time_column:
+        statements.append(
+            f"CREATE INDEX {quoted(f'{dataset.name}_data_by_time')} ON {table} (series_id, {quoted(dataset.time_column)})"
+        )
+    names = ["s.market", "s.symbol", *(['s."interval"'] if dataset.has_interval else [])]
+    source = f"\nFROM {table} d JOIN series s ON s.series_id = d.series_id"
+    plain = names + [f"d.{quoted(column.name)}" for column in dataset.columns]
+    real = names + [_real(column, dataset) for column in dataset.columns]
+    statements += [
+        f"CREATE VIEW {quoted(dataset.name)} AS\nSELECT {', '.join(plain)}{source}",
+        f"CREATE VIEW {quoted(f'{dataset.name}_real')} AS\nSELECT {', '.join(real)}{source}",
+    ]
+    return tuple(statements)
+
+
+def version_line(migration: Migration, schema: str | None) -> str:
+    """The line of `schema_version` that commits with a migration."""
+    return (
+        f"INSERT INTO schema_version (version, name, min_reader_version) "
+        f"VALUES ({migration.version}, {literal(migration.name)}, {READER_VERSION})"
+    )
+
+
+def _column(column: Column) -> str:
+    return f"{quoted(column.name)} {_TYPES[column.kind]}{'' if column.nullable else ' NOT NULL'}"
+
+
+def _real(column: Column, dataset: Dataset) -> str:
+    name = quoted(column.name)
+    if column.kind is Kind.DECIMAL:
+        return f"CAST(d.{name} AS REAL) AS {name}"
+    if column.kind is not Kind.TIME:
+        return f"d.{name}"
+    # A fixed width, so that the text sorts as the time does. Klines have milliseconds, ticks microseconds.
+    fraction = f"printf('.%03dZ', d.{name} / 1000 % 1000)"
+    if dataset.continuity is not Continuity.GRID:
+        fraction = f"printf('.%06dZ', d.{name} % 1000000)"
+    return f"strftime('%Y-%m-%dT%H:%M:%S', d.{name} / 1000000, 'unixepoch') || {fraction} AS {name}"
