@@ -136,7 +136,13 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--market", metavar="MARKET", help=f"{', '.join(Market)}: spot, USDⓈ-M or COIN-M futures")
     names = ", ".join(entry.name for entry in datasets())
     group.add_argument("--dataset", metavar="NAME", default="klines", help=f"{names} (default klines)")
-    group.add_argument("--symbol", metavar="SYMBOL", nargs="+", action=_Words, help="one or more, as Binance spells it")
+    group.add_argument(
+        "--symbol",
+        metavar="SYMBOL",
+        nargs="+",
+        action=_Words,
+        help="one or more, as Binance spells them, or patterns (*USDT)",
+    )
     accepted = " ".join(INTERVALS)
     group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"one or more of {accepted}")
     group.add_argument("--start", metavar="START", help="first instant of the window")
@@ -151,7 +157,7 @@ def _fetching(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="force one source (default auto: the cheapest for each piece)",
     )
-    group.add_argument("--jobs", metavar="N", type=_jobs, default=2, help="parallel downloads (default 2)")
+    group.add_argument("--jobs", metavar="N", type=_jobs, default=4, help="fetches that run ahead (default 4)")
     group.add_argument("--reload", action="store_true", help="ignore coverage: fetch and compare again")
     group.add_argument(
         "--confirm", action="store_true", help="also re-load provisional ranges whose archive file is out now"
