@@ -1,0 +1,74 @@
+"""`.ci/run` and the Makefile: steps in order, the failing one named, pytest's summary last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+
+FAKE_MAKE = """#!/usr/bin/env bash
+echo "make $* CI=$CI OFFLINE=${BINANCE_OFFLINE:-}" >> "$CALLS"
+if [ "$1" = test ]; then echo "====== 123 passed, 2 skipped in 45.67s ======"; fi
+if [ "$1" = demo ]; then echo "3 passed by in 1.0s, says the demo"; fi
+if [ "$1" = "${FAILING:-}" ]; then exit 2; fi
+"""
+
+
+def ci(folder: Path, **environ: str) -> tuple[int, list[str], list[str]]:
+    """`.ci/run` with a `make` that only notes its calls: exit status, calls, what was printed."""
+    (folder / ".ci").mkdir()
+    shutil.copy(REPO / ".ci" / "run", folder / ".ci")
+    make = folder / "bin" / "make"
+    make.parent.mkdir()
+    make.write_text(environ.pop("FAKE", FAKE_MAKE))
+    make.chmod(0o755)
+    calls = folder / "calls"
+    done = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=folder,
+        env={"PATH": f"{make.parent}:{os.environ['PATH']}", "CALLS": str(calls), "VENV": ".venv", **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, calls.read_text().splitlines(), done.stdout.splitlines()
+
+
+def test_every_check_runs_and_the_summary_comes_last(tmp_path: Path) -> None:
+    status, calls, printed = ci(tmp_path)
+    assert status == 0
+    assert [call.split()[1] for call in calls] == ["setup", "lint", "imports", "types", "test", "demo"]
+    assert all("CI=true" in call for call in calls)
+    assert calls[-1].endswith("OFFLINE=1")
+    assert printed[-1] == "123 passed, 2 skipped in 45.67s"
+
+
+@pytest.mark.parametrize("step", ["lint", "test", "demo"])
+def test_first_failure_ends_the_run_and_is_named(tmp_path: Path, step: str) -> None:
+    status, calls, printed = ci(tmp_path, FAILING=step)
+    assert status == 1
+    assert calls[-1].split()[1] == step
+    assert printed[-1].endswith("run_tests" if step == "test" else f"make {step}")
+    assert "CI FAILED in step" in printed[-1]
+
+
+def test_run_without_a_passed_test_fails(tmp_path: Path) -> None:
+    status, _, printed = ci(tmp_path, FAKE='#!/usr/bin/env bash\necho "$1" >> "$CALLS"\n')
+    assert status == 1
+    assert printed[-1].startswith("CI FAILED")
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "types", "imports", "bench", "soak", "clean", "help"])
+def test_make_knows_the_target(target: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", target], cwd=REPO, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
