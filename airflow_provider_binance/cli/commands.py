@@ -34,7 +34,7 @@ def load(arguments: argparse.Namespace, output: Output) -> int:
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
     with progress_bar() as on_progress:
-        report: LoadReport = ingest.load(**wanted, config=config, on_progress=on_progress)
+        report: LoadReport = ingest.load(**wanted, jobs=arguments.jobs, config=config, on_progress=on_progress)
     output.result(report.to_dict(), tables.load_lines(report))
     return report.exit_status
 
@@ -148,7 +148,7 @@ def _selection(arguments: argparse.Namespace, config: BinanceConfig) -> dict[str
 
 
 def _fetching(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("source", "reload", "confirm", "jobs")}
+    return {name: getattr(arguments, name) for name in ("source", "reload", "confirm")}
 
 
 def _check_window(arguments: argparse.Namespace) -> None:

@@ -56,7 +56,7 @@ def load_lines(report: LoadReport) -> Iterator[str]:
 
 def _load_verdict(report: LoadReport) -> str:
     if not report.loads:
-        return "Nothing to do: the window is empty for every series."
+        return "Nothing to do: no series is selected."
     if left := report.unexplained:
         states = sorted({str(gap.state) for _, gap in left})
         names = _some(sorted({str(series) for series, _ in left}))
@@ -64,6 +64,8 @@ def _load_verdict(report: LoadReport) -> str:
             f"Not finished: {_plural(len(left), 'gap')} unexplained ({', '.join(states)}) in {names}. "
             f"{_next_step([gap for _, gap in left])}"
         )
+    if all(load.start_us >= load.end_us for load in report.loads):
+        return "Nothing to do: no kline of the window has closed yet."
     counts = report.counts
     if not counts.rows_read and not any(load.archive_files or load.rest_requests for load in report.loads):
         return "Nothing to do: everything was there already; nothing was fetched."
