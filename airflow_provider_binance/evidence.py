@@ -22,7 +22,7 @@ _MOST_NAMES = 4
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Who was asked about a stretch and had no rows: archive files by name, REST by the times of its first and last answer."""
+    """Who was asked about a stretch and had no rows: archive files by name, REST by time (first, last)."""
 
     archive: tuple[str, ...] = ()
     corrupt: tuple[str, ...] = ()

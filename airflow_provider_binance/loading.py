@@ -1,6 +1,6 @@
 """Carry out a plan: fetch its pieces ahead, write them in order, ask the next source about each hole, settle the rest.
 
-Rows, their ledger line and what the ledger then knows commit together, piece by piece. A load that is cut anywhere goes on
+Rows, their ledger line and what the ledger then knows commit together, piece by piece. A load that is cut goes on
 from the ledger: a hole that the first source left is `unpublished` and due at once until every source has answered.
 """
 
@@ -62,13 +62,18 @@ class Tally:
 
 @dataclass(slots=True)
 class SeriesTask:
-    """One series to be loaded: its stretches, where they may come from, and the tally."""
+    """One series to be loaded: its stretches, where they may come from, and the tally.
+
+    `life_start_us` and `life_end_us` are given where the symbol's life is known to the day only: what is without rows
+    from or up to there is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them.
+    """
 
     series: Series
     stretches: list[Stretch]
     sources: Sources
     now_us: int
-    is_delisted: bool = False
+    life_start_us: int | None = None
+    life_end_us: int | None = None
     confirms: bool = False
     tally: Tally = field(default_factory=Tally)
     left: list[Stretch] = field(default_factory=list)
@@ -258,27 +263,29 @@ class Loader:
 
     def _settle(self, task: SeriesTask) -> None:
         """Write down what no source that may be asked could bring."""
-        rest_usable = task.sources.rest
         ranges = []
         for stretch in task.left:
-            if task.is_delisted and not rest_usable and stretch is task.left[-1] and _ends_life(task, stretch):
-                note = replace(stretch.evidence, note="after the last kline of a delisted symbol")
-                ranges.append(_not_listed(stretch, note, task.now_us))
+            note = _beyond_life(task, stretch)
+            if note:
+                evidence = str(replace(stretch.evidence, note=note))
+                bounds = stretch.start_us, stretch.end_us
+                ranges.append(CoverageRange(*bounds, State.NOT_LISTED, evidence=evidence, checked_at_us=task.now_us))
             else:
-                ranges.append(settle(stretch, task.now_us, rest_usable=rest_usable))
+                ranges.append(settle(stretch, task.now_us, rest_usable=task.sources.rest))
         if ranges:
             self.store.record_coverage(task.series.dataset, task.series, ranges)
         task.left = []
 
 
-def _ends_life(task: SeriesTask, stretch: Stretch) -> bool:
-    return stretch.end_us == max(s.end_us for s in task.stretches)
-
-
-def _not_listed(stretch: Stretch, evidence: Evidence, now_us: int) -> CoverageRange:
-    return CoverageRange(
-        stretch.start_us, stretch.end_us, State.NOT_LISTED, evidence=str(evidence), checked_at_us=now_us
-    )  # fmt: skip
+def _beyond_life(task: SeriesTask, stretch: Stretch) -> str:
+    """Why the stretch without rows lies outside the symbol's life, or ''."""
+    if not (stretch.evidence.archive or stretch.evidence.rest):
+        return ""
+    if task.life_start_us is not None and stretch.start_us <= task.life_start_us:
+        return "before the first kline"
+    if task.life_end_us is not None and stretch.end_us >= task.life_end_us:
+        return "after the last kline of a delisted symbol"
+    return ""
 
 
 def _found(

@@ -164,7 +164,9 @@ def parse_interval(text: str, market: Market | None = None) -> Interval:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise UnknownIntervalError(f"unknown interval {name!r}{hint} Accepted: {' '.join(accepted)}")
     if market is not None and market not in interval.markets:
-        raise UnknownIntervalError(f"interval {name!r} does not exist in market {market}. Accepted: {' '.join(accepted)}")
+        raise UnknownIntervalError(
+            f"interval {name!r} does not exist in market {market}. Accepted: {' '.join(accepted)}"
+        )
     return interval
 
 

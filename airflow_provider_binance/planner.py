@@ -1,4 +1,4 @@
-"""The planner: missing stretches of one series → the cheapest pieces that bring them. Pure but for the `find` it is given.
+"""The planner: missing stretches of one series → the cheapest pieces that bring them. Pure, but for the given `find`.
 
 Prices are in units of request weight, the one thing that all processes behind an address share: a REST row costs its
 part of a page's weight, an archive file costs one unit and one more per megabyte. So months of 1m … 1h come from the
@@ -16,7 +16,7 @@ from airflow_provider_binance.archive.listing import Listed
 from airflow_provider_binance.evidence import Evidence, Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market
 from airflow_provider_binance.records import Series
-from airflow_provider_binance.registry import RestPaging, dataset
+from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.reports import PieceReport
 from airflow_provider_binance.rest.pages import Page, plan_pages
 

@@ -30,7 +30,12 @@ class RangeReport:
 
     def to_dict(self) -> dict[str, Any]:
         """`{start, end, state, evidence}`."""
-        return {"start": iso(self.start_us), "end": iso(self.end_us), "state": str(self.state), "evidence": self.evidence}
+        return {
+            "start": iso(self.start_us),
+            "end": iso(self.end_us),
+            "state": str(self.state),
+            "evidence": self.evidence,
+        }
 
 
 def _series_dict(series: Series, start_us: int, end_us: int) -> dict[str, Any]:

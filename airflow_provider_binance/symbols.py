@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from airflow_provider_binance.errors import InputError, RequestRejectedError, UnknownSymbolError
-from airflow_provider_binance.market import INTERVALS, Market, iso
+from airflow_provider_binance.market import DAY_US, INTERVALS, Market, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset
 
@@ -38,21 +38,24 @@ class Rest(Protocol):
 class Listing(Protocol):
     """What this module asks of the archive."""
 
-    def span(self, series: Series) -> tuple[int, int] | None: ...
+    def first_file(self, series: Series) -> tuple[int, int] | None: ...
+
+    def last_file(self, series: Series) -> tuple[int, int] | None: ...
 
     def knows(self, market: Market, dataset_name: str, symbol: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """An end of a symbol's life and who says so."""
+    """An end of a symbol's life and who says so; not `is_exact`: to the day or month only."""
 
     at_us: int
     evidence: str
+    is_exact: bool
 
 
 def spelled(text: str) -> str:
-    """Binance's spelling of a symbol or pattern: `btc/usdt` → `BTCUSDT`. Raises InputError for what can be no symbol."""
+    """Binance's spelling of a symbol or pattern: `btc/usdt` → `BTCUSDT`. Raises InputError for what cannot be one."""
     name = str(text).strip().replace("/", "").replace("-", "").upper()
     if not _PATTERN.fullmatch(name):
         raise InputError(
@@ -72,7 +75,7 @@ class Symbols:
         self._first: dict[tuple[Market, str], int | None] = {}
 
     def resolve(self, names: Iterable[str], market: Market, dataset_name: str, known: Iterable[str] = ()) -> list[str]:
-        """Symbols for `names` (patterns match what trades now), in order, each once; those in `known` are not asked for.
+        """Symbols for `names` (patterns match what trades now), in order, each once; `known` ones are not asked for.
 
         Raises:
             UnknownSymbolError: listed nowhere, or nothing matches a pattern; with near matches.
@@ -108,46 +111,40 @@ class Symbols:
         return market is Market.SPOT or (_status(entry) not in _ENDED_STATUS and not _is_delivered(entry, now_us))
 
     def listed_from(self, series: Series, start_us: int, now_us: int) -> Bound | None:
-        """The first instant of the series' life if that is after `start_us`, else None."""
+        """Where the series' life begins, or None if it is plain that it began before `start_us`."""
         market = Market(series.market)
         onboard_us = int(self._info(market).get(series.symbol, {}).get("onboardDate", 0)) * 1000 or None
-        if onboard_us is not None and onboard_us <= start_us:
+        # A symbol trades from some time of its first day on; some have klines of before their onboardDate.
+        if onboard_us is not None and onboard_us + DAY_US <= start_us:
             return None
-        span = self._archive.span(series) if self._archive else None
-        if span is not None and span[0] <= start_us:
+        files = self._archive.first_file(series) if self._archive else None
+        if files is not None and files[1] <= start_us:
             return None
-        bound: Bound | None = None
         first_us = self._first_kline(market, series.symbol, now_us)
         if first_us is not None:
-            bound = Bound(first_us, f"first kline {iso(first_us)}")
-        elif onboard_us is not None and (span is None or onboard_us <= span[0]):
-            bound = Bound(onboard_us, f"onboardDate {iso(onboard_us)}")
-        elif span is not None:
-            bound = Bound(span[0], f"first archive file {iso(span[0])}")
-        if bound is None:
-            return None
-        at_us = INTERVALS[series.interval].floor(bound.at_us) if series.interval else bound.at_us
-        return Bound(at_us, bound.evidence) if at_us > start_us else None
+            at_us = INTERVALS[series.interval].floor(first_us)
+            return Bound(at_us, f"first kline {iso(first_us)}", series.interval != "1s")
+        if onboard_us is not None and (files is None or onboard_us <= files[0]):
+            return Bound(INTERVALS[series.interval].floor(onboard_us), f"onboardDate {iso(onboard_us)}", False)
+        if files is not None:
+            return Bound(INTERVALS[series.interval].ceil(files[0]), f"first archive file {iso(files[0])}", False)
+        return None
 
     def listed_until(self, series: Series, end_us: int, now_us: int) -> Bound | None:
-        """The end (exclusive) of the series' life if that is before `end_us`, else None."""
+        """Where (exclusive) the series' life ended, or None if it goes on at `end_us`."""
         market = Market(series.market)
         entry = self._info(market).get(series.symbol)
         bound: Bound | None = None
         if entry is None:
-            span = self._archive.span(series) if self._archive else None
-            bound = Bound(span[1], f"not in exchangeInfo; last archive file ends {iso(span[1])}") if span else None
+            file = self._archive.last_file(series) if self._archive else None
+            evidence = f"not in exchangeInfo; last archive file ends {iso(file[1])}" if file else ""
+            bound = Bound(file[1], evidence, False) if file else None
         elif market is Market.SPOT and _status(entry) in _ENDED_STATUS:
             bound = self._last_kline(market, series, _status(entry))
         elif market is not Market.SPOT and _is_delivered(entry, now_us):
             at_us = int(entry["deliveryDate"]) * 1000
-            bound = Bound(at_us, f"status {_status(entry)}, deliveryDate {iso(at_us)}")
-        return bound if bound is not None and bound.at_us < end_us else None
-
-    def precedes_listing(self, series: Series, start_us: int, end_us: int, now_us: int) -> Bound | None:
-        """The first instant of the series' life if all of `[start_us, end_us)` lies before it, else None."""
-        bound = self.listed_from(series, start_us, now_us)
-        return bound if bound is not None and bound.at_us >= end_us else None
+            bound = Bound(at_us, f"status {_status(entry)}, deliveryDate {iso(at_us)}", False)
+        return bound if bound is not None and bound.at_us <= end_us else None
 
     def _archived(self, market: Market, dataset_name: str, symbol: str) -> bool:
         return self._archive is not None and self._archive.knows(market, dataset_name, symbol)
@@ -177,7 +174,7 @@ class Symbols:
             return None
         last_us = int(rows[0][0]) * 1000
         at_us = INTERVALS[series.interval].next_open(last_us)
-        return Bound(at_us, f"status {status}; last kline {iso(last_us)}")
+        return Bound(at_us, f"status {status}; last kline {iso(last_us)}", True)
 
 
 def _status(entry: Mapping[str, Any]) -> str:

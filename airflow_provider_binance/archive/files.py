@@ -1,4 +1,4 @@
-"""Fetch one archive file: streamed to a file without a name, checked against its `.CHECKSUM`, then read part by part."""
+"""Fetch one archive file: streamed to a nameless file, checked against its `.CHECKSUM`, then read part by part."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FetchedFile:
                 total = members[0].file_size
                 if total > _MOST_RATIO * max(self.size, 1024):
                     raise CorruptArchiveError(
-                        f"archive file {self.file.path} claims to unpack to {total} bytes, over {_MOST_RATIO} times its size",
+                        f"archive file {self.file.path} claims to unpack to {total} bytes, too many for its size",
                         ref=self.file.path,
                     )
                 with archive.open(members[0]) as csv:
@@ -116,7 +116,7 @@ class _Download:
 
     def __init__(self, file: ArchiveFile) -> None:
         self._file = file
-        self.content: IO[bytes] = tempfile.TemporaryFile(prefix="binance-ingest-")
+        self.content: IO[bytes] = tempfile.TemporaryFile(prefix="binance-ingest-")  # noqa: SIM115  # outlives this call
         self.digest = hashlib.sha256()
         self.headers: dict[str, str] = {}
         self.size = 0

@@ -69,7 +69,7 @@ class ArchiveHttp:
                 reason = mask_url(str(error))
                 if attempt == _ATTEMPTS:
                     raise UnreachableError(f"archive {ref}: {attempt} attempts in vain, the last: {reason}") from error
-                pause = random.uniform(0.2, 1) * min(_LONGEST_SLEEP_SECONDS, 0.5 * 2**attempt)  # noqa: S311  # jitter
+                pause = random.uniform(0.2, 1) * min(_LONGEST_SLEEP_SECONDS, 0.5 * 2**attempt)  # jitter
                 log.warning("archive %s: attempt %d failed (%s), next in %.1f s", ref, attempt, reason, pause)
                 self._sleep(pause)
         raise AssertionError("unreachable")

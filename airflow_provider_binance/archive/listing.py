@@ -71,15 +71,17 @@ class ArchiveListing:
         self._folders.setdefault(file.path.rpartition("/")[0] + "/", {}).pop(file.name, None)
         self._asked[file.path] = None
 
-    def span(self, series: Series) -> tuple[int, int] | None:
-        """From the first listed file's start to the last one's end, or None if no file is listed."""
-        periods = [
-            period
-            for partition in Partition
-            for name in self.files(series, partition)
-            if (period := period_of(name)) is not None
-        ]
-        return (min(start for start, _ in periods), max(end for _, end in periods)) if periods else None
+    def first_file(self, series: Series) -> tuple[int, int] | None:
+        """The period of the file that ends first, or None if no file is listed."""
+        return min(self._periods(series), key=lambda period: period[1], default=None)
+
+    def last_file(self, series: Series) -> tuple[int, int] | None:
+        """The period of the file that ends last, or None if no file is listed."""
+        return max(self._periods(series), key=lambda period: period[1], default=None)
+
+    def _periods(self, series: Series) -> list[tuple[int, int]]:
+        names = [name for partition in Partition for name in self.files(series, partition)]
+        return [period for name in names if (period := period_of(name)) is not None]
 
     def knows(self, market: Market, dataset_name: str, symbol: str) -> bool:
         """Whether the archive has a folder of this symbol."""

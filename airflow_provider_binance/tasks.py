@@ -1,0 +1,244 @@
+"""From a caller's words and the ledger to tasks: which stretches of which series are to be loaded, and from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from airflow_provider_binance.coverage import missing
+from airflow_provider_binance.errors import ConfigError, InputError
+from airflow_provider_binance.evidence import Evidence, Stretch
+from airflow_provider_binance.loading import SeriesTask
+from airflow_provider_binance.market import INTERVALS, Market, parse_interval, to_us
+from airflow_provider_binance.planner import SourceChoice, plan_stretches
+from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
+from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.runtime import Runtime
+from airflow_provider_binance.windows import LISTING, NOW, Instant, check_window, parse_instant
+
+#: Nothing was listed at Binance before its first trade on 2017-07-14.
+GENESIS_US = 1_498_867_200_000_000
+FOREVER_US = 253_370_764_800_000_000
+
+When = datetime | str | None
+Names = Sequence[str] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A caller's words, checked without asking anybody."""
+
+    market: Market
+    dataset: str
+    symbols: tuple[str, ...]
+    intervals: tuple[str, ...]
+    start: Instant
+    end: Instant
+    choice: SourceChoice
+    reload: bool
+    confirm: bool
+
+
+@dataclass(slots=True)
+class Planned:
+    """One series of a plan: its window, what is to be loaded, and what needs no source (`not_listed`)."""
+
+    series: Series
+    start_us: int
+    end_us: int
+    tasks: list[SeriesTask]
+    not_listed: tuple[CoverageRange, ...] = ()
+
+
+def select(
+    market: str,
+    dataset: str,
+    symbols: Names,
+    intervals: Names | None,
+    start: When,
+    end: When,
+    source: str = "auto",
+    reload: bool = False,
+    confirm: bool = False,
+) -> Selection:
+    """The arguments of a load, checked. Raises InputError naming the value, the accepted ones and the way out."""
+    kind = Market.parse(market)
+    entry = registered(dataset)
+    if kind not in entry.markets:
+        raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
+    names = tuple(names_of(symbols))
+    if not names:
+        raise InputError("no symbol given: name one or more, such as BTCUSDT, or a pattern such as *USDT")
+    chosen = tuple(dict.fromkeys(parse_interval(name, kind).name for name in names_of(intervals or ())))
+    if entry.has_interval and not chosen:
+        raise InputError(f"no interval given: {dataset} needs one or more of {' '.join(INTERVALS)}")
+    try:
+        choice = SourceChoice(source)
+    except ValueError:
+        raise InputError(f"unknown source {source!r}: use {', '.join(SourceChoice)}") from None
+    begin, stop = instants(start, end)
+    return Selection(kind, dataset, names, chosen or ("",), begin, stop, choice, reload, confirm)
+
+
+def names_of(values: Names) -> list[str]:
+    """One or more names, given as one text with commas or as a sequence."""
+    parts = [values] if isinstance(values, str) else list(values)
+    return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
+
+
+def instants(start: When, end: When) -> tuple[Instant, Instant]:
+    """Both ends of a window; raises InputError if they are in the wrong order."""
+
+    def now_us() -> int:
+        return to_us(datetime.now(UTC))
+
+    begin = parse_instant(start, now_us=now_us, name="start")
+    stop = parse_instant(end, now_us=now_us, name="end")
+    if isinstance(begin, int) and isinstance(stop, int):
+        check_window(begin, stop)
+    return begin, stop
+
+
+def plan_all(runtime: Runtime, selection: Selection) -> list[Planned]:
+    """Every series of the selection with its tasks. A series that the ledger answers for alone asks nobody."""
+    if selection.choice is SourceChoice.ARCHIVE and not runtime.config.has_archive:
+        raise ConfigError("source 'archive' is not to be had: the test hosts have no archive; use rest or auto")
+    market, name = selection.market, selection.dataset
+    known = {series.symbol for series in runtime.store.series(name) if series.market == market}
+    symbols = runtime.symbols.resolve(selection.symbols, market, name, known)
+    wanted = [Series(market, name, symbol, interval) for symbol in symbols for interval in selection.intervals]
+    ledger = runtime.store.coverage(name, wanted, -FOREVER_US, FOREVER_US)
+    return [_plan_one(runtime, selection, series, ledger.get(series, [])) for series in wanted]
+
+
+def resolved_start(runtime: Runtime, series: Series, start: Instant, ranges: Sequence[CoverageRange]) -> int:
+    """The instant that `start` means for this series; None goes on from the last covered instant."""
+    if isinstance(start, int):
+        return start
+    market = Market(series.market)
+    if start is NOW:
+        return runtime.now_us(market)
+    if start is LISTING:
+        first = next((r for r in ranges if r.start_us <= GENESIS_US and r.state is State.NOT_LISTED), None)
+        if first is not None:
+            return first.end_us
+        bound = runtime.symbols.listed_from(series, GENESIS_US, runtime.now_us(market))
+        return max(bound.at_us, GENESIS_US) if bound else GENESIS_US
+    covered = [r.end_us for r in ranges if r.state in SETTLED]
+    if not covered:
+        raise InputError(
+            f"no start given, and the store has nothing of {series} to go on from: give --start, "
+            f"for example --start 2024-01, or --start listing for all there is"
+        )
+    return max(covered)
+
+
+def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: list[CoverageRange]) -> Planned:
+    market, grid = selection.market, INTERVALS[series.interval]
+    start_us, end_us = grid.align(
+        resolved_start(runtime, series, selection.start, ranges),
+        selection.end if isinstance(selection.end, int) else runtime.closed_end(market, series.interval),
+    )
+    entry = Planned(series, start_us, end_us, [])
+    if start_us >= end_us or _needs_nothing(selection, ranges, start_us, end_us):
+        return entry
+    now_us = runtime.now_us(market)
+    entry.end_us = end_us = max(start_us, min(end_us, runtime.closed_end(market, series.interval)))
+    if start_us >= end_us:
+        return entry
+    if selection.reload:
+        wanted = [Stretch(start_us, end_us)]
+    else:
+        wanted = list(_with_evidence(missing((start_us, end_us), ranges, now_us), ranges))
+    if wanted:
+        entry.not_listed = _add_task(runtime, selection, entry, wanted, ranges, now_us)
+    if selection.confirm and not selection.reload and runtime.archive_allowed:
+        provisional = list(_provisional(runtime, series, ranges, start_us, end_us))
+        eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us)
+        if provisional and plan_stretches(series, provisional, eyes, now_us):
+            entry.tasks.append(SeriesTask(series, provisional, eyes, now_us, confirms=True))
+    return entry
+
+
+def _needs_nothing(selection: Selection, ranges: Iterable[CoverageRange], start_us: int, end_us: int) -> bool:
+    """Whether the ledger alone answers: then nobody is asked, not even for the time."""
+    if selection.reload:
+        return False
+    inside = [r for r in ranges if r.start_us < end_us and r.end_us > start_us]
+    if selection.confirm and any(r.state is State.COMPLETE and not r.confirmed_by for r in inside):
+        return False
+    return not missing((start_us, end_us), [r for r in inside if r.state in SETTLED], 0)
+
+
+def _with_evidence(gaps: Iterable[tuple[int, int]], ranges: Sequence[CoverageRange]) -> Iterator[Stretch]:
+    """The gaps, cut where the ledger knows something of them."""
+    for start_us, end_us in gaps:
+        at = start_us
+        for known in ranges:
+            if known.end_us <= at or known.start_us >= end_us:
+                continue
+            if known.start_us > at:
+                yield Stretch(at, known.start_us)
+            until = min(known.end_us, end_us)
+            # What failed is tried afresh; what an answer lacked is not asked of the same file again.
+            evidence = Evidence() if known.state is State.FAILED else Evidence.parse(known.evidence)
+            yield Stretch(max(at, known.start_us), until, evidence)
+            at = until
+        if at < end_us:
+            yield Stretch(at, end_us)
+
+
+def _add_task(
+    runtime: Runtime,
+    selection: Selection,
+    entry: Planned,
+    wanted: list[Stretch],
+    ranges: Sequence[CoverageRange],
+    now_us: int,
+) -> tuple[CoverageRange, ...]:
+    """Add the task for `wanted`, cut to the symbol's life, and return the ranges outside that life."""
+    series, start_us, end_us = entry.series, wanted[0].start_us, wanted[-1].end_us
+    outside: list[CoverageRange] = []
+    life_start_us = life_end_us = None
+    was_listed = any(r.state is State.COMPLETE and r.start_us <= start_us for r in ranges)
+    if (not was_listed or selection.reload) and (first := runtime.symbols.listed_from(series, start_us, now_us)):
+        life_start_us = None if first.is_exact else max(first.at_us, start_us)
+        if first.at_us > start_us:
+            # From the first trade of all on, so that `--start listing` knows next time where the series begins.
+            outside.append(_not_listed(min(GENESIS_US, start_us), first.at_us, first.evidence, now_us))
+            wanted = _cut(wanted, first.at_us, FOREVER_US)
+    if wanted and (last := runtime.symbols.listed_until(series, end_us, now_us)):
+        at_us = INTERVALS[series.interval].ceil(last.at_us)
+        life_end_us = None if last.is_exact else at_us
+        outside += [_not_listed(s.start_us, s.end_us, last.evidence, now_us) for s in _cut(wanted, at_us, FOREVER_US)]
+        wanted = _cut(wanted, -FOREVER_US, at_us)
+    if wanted:
+        sources = runtime.sources(series, selection.choice, now_us)
+        entry.tasks.append(SeriesTask(series, wanted, sources, now_us, life_start_us, life_end_us))
+    return tuple(outside)
+
+
+def _not_listed(start_us: int, end_us: int, note: str, now_us: int) -> CoverageRange:
+    return CoverageRange(
+        start_us, end_us, State.NOT_LISTED, evidence=str(Evidence(note=note)), checked_at_us=now_us
+    )  # fmt: skip
+
+
+def _cut(parts: Iterable[Stretch], start_us: int, end_us: int) -> list[Stretch]:
+    return [
+        replace(part, start_us=max(part.start_us, start_us), end_us=min(part.end_us, end_us))
+        for part in parts
+        if part.end_us > start_us and part.start_us < end_us
+    ]
+
+
+def _provisional(
+    runtime: Runtime, series: Series, ranges: Iterable[CoverageRange], start_us: int, end_us: int
+) -> Iterator[Stretch]:
+    """Complete stretches that no archive file has confirmed, with the files that were read for them already."""
+    for known in ranges:
+        a, b = max(known.start_us, start_us), min(known.end_us, end_us)
+        if known.state is State.COMPLETE and not known.confirmed_by and a < b:
+            read = {line.source_ref.rpartition("/")[2] for line in runtime.store.archive_lines(series, a, b)}
+            yield Stretch(a, b, Evidence(archive=tuple(sorted(read))))
