@@ -30,6 +30,8 @@ TICKET_GRACE_MS = 5_000
 # Who is held up by others' tickets only asks again so often, since those may lapse.
 RECHECK_MS = 5_000
 AGED_WINDOWS = 2
+KEPT_WINDOWS = 6
+LONGEST_BAN_MS = 4 * 86_400_000
 
 
 class Priority(IntEnum):
@@ -63,11 +65,29 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is booked in one window: in all, of that not answered yet, and by priority."""
+    """What is known of one window.
+
+    `used` is what we booked, in all and (`by`) by priority; `in_flight` is the part of it that is not answered yet, and
+    `sure` the part that Binance surely has counted. Others who share the address used between `foreign` and
+    `foreign_high`: an answer's report leaves open which of the requests in flight it has counted.
+    """
 
     used: int = 0
     in_flight: int = 0
+    sure: int = 0
+    foreign: int = 0
+    foreign_high: int = 0
     by: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def to_json(self) -> list[int]:
+        """Nine integers."""
+        return [self.used, self.in_flight, self.sure, self.foreign, self.foreign_high, *self.by]
+
+    @classmethod
+    def from_json(cls, value: list[int]) -> Window:
+        """What `to_json` wrote."""
+        used, in_flight, sure, foreign, foreign_high, live, repair, daily, backfill = map(int, value)
+        return cls(used, in_flight, sure, foreign, foreign_high, (live, repair, daily, backfill))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +118,7 @@ class PoolState:
         return {
             "limit": self.limit,
             "hold": [self.hold_until_ms, self.hold_status],
-            "windows": {str(w): [v.used, v.in_flight, *v.by] for w, v in self.windows.items()},
+            "windows": {str(w): v.to_json() for w, v in self.windows.items()},
             "tickets": [[t.id, t.priority, t.cost, t.since_ms, t.until_ms] for t in self.tickets],
             "asked": list(self.asked_ms),
             "suspect": self.suspect,
@@ -110,10 +130,7 @@ class PoolState:
         if value is None:
             return cls()
         try:
-            windows = {
-                int(w): Window(int(v[0]), int(v[1]), (int(v[2]), int(v[3]), int(v[4]), int(v[5])))
-                for w, v in value["windows"].items()
-            }
+            windows = {int(w): Window.from_json(v) for w, v in value["windows"].items()}
             tickets = tuple(
                 Ticket(str(i), int(p), int(c), int(since), int(until)) for i, p, c, since, until in value["tickets"]
             )
@@ -134,6 +151,7 @@ class Grant:
     cost: int
     priority: Priority
     windows: tuple[int, ...]
+    sure: int = 0  # of its window, when it was granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,29 +192,29 @@ def acquire(
         why = f"rate_limit_requests_per_minute={cap}" if cap is not None and cap == allowed else "the venue's limit"
         raise InputError(f"a request of weight {cost} never fits into {allowed} per window of pool {pool.name} ({why})")
     touched = _touched(now_ms, guard_ms, pool)
-    state = _pruned(state, now_ms, touched, pool)
+    state = _pruned(state, now_ms, pool)
     if state.suspect:
-        full = {w: replace(state.windows.get(w, Window()), used=max(allowed, pool.limit)) for w in touched}
-        state = replace(state, windows={**state.windows, **full}, suspect=False)
+        used_up = {w: replace(state.windows.get(w, Window()), used=max(allowed, pool.limit)) for w in touched}
+        state = replace(state, windows={**state.windows, **used_up}, suspect=False)
     state = replace(state, asked_ms=_with(state.asked_ms, priority, now_ms))
     if now_ms < state.hold_until_ms:
         return _queue(state, ticket, priority, cost, now_ms, state.hold_until_ms - now_ms, state.hold_status)
     leave = _leave_for_others(state, touched, allowed, ticket, priority, now_ms, pool)
-    full_windows = [w for w in touched if _booked(state, w) + cost > allowed]
-    if full_windows:
-        opens_ms = (max(full_windows) + 1) * pool.window_ms + guard_ms
+    full = [w for w in touched if _least(state, w) + cost > allowed]
+    if full:
+        opens_ms = (max(full) + 1) * pool.window_ms + guard_ms
         return _queue(state, ticket, priority, cost, now_ms, opens_ms - now_ms, 0)
-    if any(_booked(state, w) + cost + leave > allowed for w in touched):
+    if any(_most(state, w) + cost + leave > allowed for w in touched):
         opens_ms = (touched[-1] + 1) * pool.window_ms + guard_ms
         return _queue(state, ticket, priority, cost, now_ms, min(opens_ms - now_ms, RECHECK_MS), 0)
     windows = dict(state.windows)
     for w in touched:
-        booked = windows.get(w, Window())
-        windows[w] = Window(
-            booked.used + cost, booked.in_flight + cost, _with(booked.by, priority, booked.by[priority] + cost)
-        )
+        old = windows.get(w, Window())
+        by = _with(old.by, priority, old.by[priority] + cost)
+        windows[w] = replace(old, used=old.used + cost, in_flight=old.in_flight + cost, by=by)
     tickets = tuple(t for t in state.tickets if t.id != ticket)
-    return replace(state, windows=windows, tickets=tickets), Grant(cost, priority, touched)
+    sure = windows[touched[0]].sure
+    return replace(state, windows=windows, tickets=tickets), Grant(cost, priority, touched, sure)
 
 
 def settle(
@@ -205,7 +223,7 @@ def settle(
     """The request of `grant` is over; `used` is the used weight that its answer reported, if it did.
 
     The report counts only if request and answer surely fell into the same window: one of an older window must not
-    count in the new one. What else is in flight may not be in the report yet, so it is added.
+    count in the new one. What it has beyond our own bookings was used by others.
     """
     touched = _touched(now_ms, guard_ms, pool)
     windows = dict(state.windows)
@@ -218,9 +236,7 @@ def settle(
             late = windows.get(w, Window())
             windows[w] = replace(late, used=late.used + grant.cost)
     if used is not None and touched == grant.windows and len(touched) == 1:
-        w = touched[0]
-        booked = windows.get(w, Window())
-        windows[w] = replace(booked, used=max(booked.used, used + booked.in_flight))
+        windows[touched[0]] = _reported(windows.get(touched[0], Window()), grant, used)
     return replace(state, windows=windows)
 
 
@@ -241,10 +257,26 @@ def _touched(now_ms: int, guard_ms: int, pool: Pool) -> tuple[int, ...]:
     return tuple(range(first, last + 1))
 
 
-def _booked(state: PoolState, window: int) -> int:
+def _reported(window: Window, grant: Grant, used: int) -> Window:
+    """With what a report says of the others: it has counted what was sure when the request went and the request itself,
+    and at most all that we booked until now. In between the former knowledge stays."""
+    low, high = max(0, used - window.used), max(0, used - grant.sure - grant.cost)
+    foreign = min(max(window.foreign, low), high)
+    return replace(window, sure=window.sure + grant.cost, foreign=foreign, foreign_high=max(high, foreign))
+
+
+def _least(state: PoolState, window: int) -> int:
+    """The least that may have been counted in a window, or will be of what is under way."""
     # What was sent in the window before and is not answered yet may arrive in this one.
-    before = state.windows.get(window - 1)
-    return state.windows.get(window, Window()).used + (before.in_flight if before else 0)
+    before = state.windows.get(window - 1, Window())
+    known = state.windows.get(window, Window())
+    return known.used + known.foreign + before.in_flight
+
+
+def _most(state: PoolState, window: int) -> int:
+    """The most: once others were seen in a window, they may have used all that the reports leave open."""
+    known = state.windows.get(window, Window())
+    return _least(state, window) + (known.foreign_high - known.foreign if known.foreign else 0)
 
 
 def _leave_for_others(
@@ -286,16 +318,17 @@ def _queue(
     return replace(state, tickets=tuple(tickets)), Wait(max(wait_ms, 1) / 1000, status)
 
 
-def _pruned(state: PoolState, now_ms: int, touched: tuple[int, ...], pool: Pool) -> PoolState:
-    """Without windows that are over and tickets that lapsed, or that belong to another idea of the time."""
-    oldest = touched[0] - 1
-    return replace(
-        state,
-        windows={w: v for w, v in state.windows.items() if oldest <= w <= touched[-1] + 1},
-        tickets=tuple(t for t in state.tickets if t.until_ms >= now_ms and t.since_ms <= now_ms + pool.window_ms),
-        # A hold in the far future is another clock's (a simulator's that was set back): no ban is longer than 3 days.
-        hold_until_ms=state.hold_until_ms if state.hold_until_ms - now_ms <= 4 * 86_400_000 else 0,
-    )
+def _pruned(state: PoolState, now_ms: int, pool: Pool) -> PoolState:
+    """Without windows that are over and tickets that lapsed.
+
+    Who has a wrong clock until its first answer must not wipe out what the others know: so the nearest windows stay.
+    """
+    now = now_ms // pool.window_ms
+    nearest = sorted(state.windows, key=lambda w: abs(w - now))[:KEPT_WINDOWS]
+    tickets = (t for t in state.tickets if now_ms <= t.until_ms and t.since_ms <= now_ms + pool.window_ms)
+    # A hold in the far future is another clock's (a simulator's that was set back): no ban is longer than 3 days.
+    held = state.hold_until_ms if state.hold_until_ms - now_ms <= LONGEST_BAN_MS else 0
+    return replace(state, windows={w: state.windows[w] for w in nearest}, tickets=tuple(tickets), hold_until_ms=held)
 
 
 def _with(values: tuple[int, int, int, int], at: int, value: int) -> tuple[int, int, int, int]:

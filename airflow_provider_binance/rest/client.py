@@ -128,9 +128,13 @@ class BinanceRest:
         same meter in several threads to count them together."""
         return measured(meter)
 
-    def server_now_us(self, market: Market) -> int:
-        """The server's clock, microseconds since the epoch; asks `time` at most once in ten minutes."""
-        self._server_offset(market)
+    def server_now_us(self, market: Market, *, ask: bool = True) -> int:
+        """The server's clock, microseconds since the epoch; asks `time` at most once in ten minutes.
+
+        Without `ask` nothing is asked: until the market's first answer that is the local clock.
+        """
+        if ask:
+            self._server_offset(market)
         return self._clocks[market].now_us()
 
     def ping(self, market: Market) -> float:

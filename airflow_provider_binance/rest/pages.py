@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 from airflow_provider_binance.market import DAY_US, Interval, Market
 from airflow_provider_binance.registry import KLINES
@@ -89,8 +90,20 @@ def next_page(
 
 
 def _best_limit(market: Market, rows: int) -> int:
-    def price(limit: int) -> tuple[int, int]:
-        pages = -(-rows // limit)
-        return pages * page_cost(market, limit), pages
+    """The limit of the first page of the best plan for so many rows."""
+    limits = _LIMITS[market]
+    if rows > 3 * limits[-1]:
+        return min(limits, key=lambda limit: page_cost(market, limit) / limit)
+    return -_best_plan(market, rows)[2]
 
-    return min(_LIMITS[market], key=price)
+
+@cache
+def _best_plan(market: Market, rows: int) -> tuple[int, int, int]:
+    """Weight, requests and −(limit of the first page) of the best plan; the smallest such tuple is the best."""
+    if rows <= 0:
+        return (0, 0, 0)
+    plans = []
+    for limit in _LIMITS[market]:
+        weight, requests, _ = _best_plan(market, rows - limit)
+        plans.append((weight + page_cost(market, limit), requests + 1, -limit))
+    return min(plans)

@@ -1,0 +1,302 @@
+"""The budget's rule, alone and in a made-up world of clients, delays, clock errors and foreign users of the address."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.rest.budget import (
+    Grant,
+    Pool,
+    PoolState,
+    Priority,
+    Wait,
+    acquire,
+    hold,
+    learn,
+    settle,
+    usable,
+)
+
+POOL = Pool("spot", 6000)
+MINUTE = 60_000
+T0 = 1_000_000 * MINUTE + 10_000
+
+
+def ask(state, *, now=T0, cost=2, priority=Priority.BACKFILL, ticket="a", pool=POOL, guard=0, cap=None):
+    return acquire(
+        state, pool, now_ms=now, cost=cost, priority=priority, ticket=ticket, guard_ms=guard, cap=cap
+    )  # fmt: skip
+
+
+def fill(state, leave=0, *, now=T0, priority=Priority.BACKFILL, pool=POOL):
+    room = usable(state, pool) - leave
+    state, granted = ask(state, now=now, cost=room, priority=priority, ticket="filler", pool=pool)
+    assert isinstance(granted, Grant)
+    return settle(state, pool, granted, now_ms=now)
+
+
+def test_a_window_is_filled_up_to_the_headroom_and_then_waits_for_the_next_minute():
+    state = fill(PoolState())
+    state, outcome = ask(state)
+    assert outcome == Wait(50.0)
+    state, outcome = ask(state, now=T0 + 50_000)
+    assert isinstance(outcome, Grant)
+    assert 0.95 * 6000 <= usable(state, POOL) < 6000
+
+
+def test_a_cost_that_never_fits_is_refused_and_the_message_names_the_setting():
+    with pytest.raises(InputError, match="rate_limit_requests_per_minute=5"):
+        ask(PoolState(), cost=10, cap=5)
+    with pytest.raises(InputError, match="weight 6001"):
+        ask(PoolState(), cost=6001)
+
+
+def test_the_header_tells_what_others_used():
+    state, mine = ask(PoolState(), cost=2, ticket="a")
+    state, _other = ask(state, cost=5, ticket="b")
+    state = settle(state, POOL, mine, now_ms=T0 + 100, used=5800)
+    window = state.windows[1_000_000]
+    assert (window.used, window.foreign, window.foreign_high) == (7, 5793, 5798)
+    _, outcome = ask(state, now=T0 + 200, cost=20)
+    assert outcome == Wait(5.0), "it fits only if the report has counted the other request: asked again soon"
+    _, outcome = ask(state, now=T0 + 200, cost=21)
+    assert outcome == Wait(49.8)
+
+
+def test_reports_that_have_not_counted_all_of_ours_are_no_foreign_use():
+    state = PoolState()
+    grants = []
+    for i in range(16):
+        state, grant = ask(state, cost=250, ticket=str(i))
+        grants.append(grant)
+    for i, grant in enumerate(grants):
+        state = settle(state, POOL, grant, now_ms=T0 + 100, used=250 * (i + 1))
+    window = state.windows[1_000_000]
+    assert (window.used, window.foreign, window.in_flight, window.sure) == (4000, 0, 0, 4000)
+
+
+def test_a_lower_report_never_lowers_the_count():
+    state, mine = ask(PoolState(), cost=20)
+    state = settle(state, POOL, mine, now_ms=T0 + 100, used=3)
+    assert state.windows[1_000_000].used == 20
+
+
+def test_a_late_answer_does_not_count_in_the_new_window():
+    end = (T0 // MINUTE + 1) * MINUTE
+    state, grant = ask(PoolState(), now=end - 100)
+    state = settle(state, POOL, grant, now_ms=end + 100, used=5800)
+    assert state.windows[1_000_001].used == 2, "only its own cost: it may have arrived late"
+    assert isinstance(ask(state, now=end + 200, cost=5000)[1], Grant)
+
+
+def test_what_is_in_flight_over_the_edge_is_booked_on_the_new_window_too():
+    end = (T0 // MINUTE + 1) * MINUTE
+    state, _ = ask(PoolState(), now=end - 100, cost=3000)
+    _, outcome = ask(state, now=end + 100, cost=3000, ticket="b")
+    assert isinstance(outcome, Wait)
+
+
+def test_within_the_guard_a_request_must_fit_on_both_sides_of_the_edge():
+    end = (T0 // MINUTE + 1) * MINUTE
+    state = fill(PoolState(), now=end - 5_000)
+    state, outcome = ask(state, now=end + 100, guard=300)
+    assert outcome == Wait(0.2), "the old window is full, and the server may still be in it"
+    assert isinstance(ask(state, now=end + 301, guard=300)[1], Grant)
+
+
+def test_a_hold_is_for_everyone_and_is_never_shortened():
+    state = hold(PoolState(), T0 + 120_000, 418)
+    state = hold(state, T0 + 1_000, 429)
+    for priority in Priority:
+        assert ask(state, priority=priority)[1] == Wait(120.0, 418)
+    assert isinstance(ask(state, now=T0 + 120_000)[1], Grant)
+
+
+def test_a_hold_of_another_clock_is_not_believed():
+    assert isinstance(ask(hold(PoolState(), T0 + 10**10, 418))[1], Grant)
+
+
+def test_a_learned_limit_replaces_the_documented_one():
+    state = learn(learn(PoolState(), 2400), 0)
+    assert usable(state, POOL) == 2328
+    assert usable(state, POOL, cap=100) == 100
+
+
+def test_a_lower_priority_leaves_a_fifth_while_a_higher_one_waits():
+    full = fill(PoolState())
+    state, outcome = ask(full, priority=Priority.REPAIR, ticket="repair")
+    assert isinstance(outcome, Wait)
+    opens = T0 + 50_000
+    state, granted = ask(state, now=opens, cost=int(0.8 * 5820), ticket="b")
+    assert isinstance(granted, Grant)
+    state, outcome = ask(state, now=opens, cost=2, ticket="b2")
+    assert isinstance(outcome, Wait)
+    state, granted = ask(state, now=opens + 10, cost=1000, priority=Priority.REPAIR, ticket="repair")
+    assert isinstance(granted, Grant)
+
+
+def test_what_the_higher_priority_left_goes_to_the_lower_one_when_it_stops_asking():
+    state, granted = ask(PoolState(), priority=Priority.LIVE, ticket="live")
+    assert isinstance(granted, Grant)
+    assert isinstance(ask(state, now=T0 + 100, cost=5800)[1], Wait)
+    assert isinstance(ask(state, now=T0 + 2_100, cost=5800)[1], Grant)
+
+
+def test_of_one_priority_the_earlier_ticket_comes_first():
+    state = fill(PoolState())
+    state, _ = ask(state, cost=4000, ticket="first")
+    opens = T0 + 50_000
+    state, outcome = ask(state, now=opens, cost=2000, ticket="second")
+    assert isinstance(outcome, Wait)
+    assert isinstance(ask(state, now=opens + 1, cost=4000, ticket="first")[1], Grant)
+
+
+def test_a_ticket_whose_holder_died_lapses():
+    state = fill(PoolState())
+    state, _ = ask(state, cost=5820, ticket="dead")
+    opens = T0 + 50_000
+    _, outcome = ask(state, now=opens, ticket="b")
+    assert outcome == Wait(5.0)
+    assert isinstance(ask(state, now=opens + 5_001, ticket="b")[1], Grant)
+
+
+def test_a_lost_state_starts_in_the_next_window():
+    state = PoolState.from_json({"lost": True})
+    assert state.suspect
+    state, outcome = ask(state)
+    assert outcome == Wait(50.0)
+    assert isinstance(ask(state, now=T0 + 50_000)[1], Grant)
+
+
+def test_a_client_with_a_wrong_clock_does_not_wipe_out_the_count():
+    state = fill(PoolState())
+    state, _ = ask(state, now=T0 + 3_600_000, ticket="wrong")
+    assert isinstance(ask(state, now=T0 + 1)[1], Wait)
+
+
+@pytest.mark.parametrize("broken", [{}, {"windows": 3}, {"windows": {"x": [1]}}, [], "text", 7])
+def test_anything_that_is_no_state_is_a_suspect_one(broken):
+    assert PoolState.from_json(broken).suspect
+
+
+def test_unknown_priority_names_the_accepted_ones():
+    with pytest.raises(InputError, match="live, repair, daily, backfill"):
+        Priority.parse("urgent")
+    assert Priority.parse("Daily") is Priority.DAILY
+
+
+@given(st.data())
+def test_a_state_survives_json(data):
+    rng = random.Random(data.draw(st.integers()))
+    state = PoolState()
+    for i in range(20):
+        state, outcome = ask(state, now=T0 + i * rng.randrange(9000), cost=rng.randrange(1, 3000), ticket=str(i))
+        if isinstance(outcome, Grant) and rng.random() < 0.5:
+            state = settle(state, POOL, outcome, now_ms=T0 + i * 5000, used=rng.randrange(6000))
+    assert PoolState.from_json(json.loads(json.dumps(state.to_json()))) == state
+
+
+class World:
+    """A server that counts, clients that share one state and are wrong about the time by up to the guard."""
+
+    def __init__(self, seed: int, limit: int, clients: int, costs: tuple[int, ...], foreign: int, guard: int = 150):
+        self.rng = random.Random(seed)
+        self.pool = Pool("p", limit)
+        self.state = PoolState()
+        self.guard = guard
+        self.counted: dict[int, int] = {}
+        self.own: dict[int, int] = {}
+        self.over: list[tuple[int, int]] = []
+        self.waited_ms: list[int] = []
+        self.foreign = foreign
+        self.events: list[tuple[int, int, object]] = []
+        self.order = itertools.count()
+        for client in range(clients):
+            error = self.rng.randint(-guard, guard)
+            self.at(T0 + self.rng.randrange(2_000), ("ask", client, error, self.rng.choice(costs), None, None))
+        if foreign:
+            self.at(T0, ("foreign",))
+
+    def at(self, when: int, event: object) -> None:
+        heapq.heappush(self.events, (when, next(self.order), event))
+
+    def count(self, now: int, cost: int) -> int:
+        window = now // MINUTE
+        self.counted[window] = self.counted.get(window, 0) + cost
+        return self.counted[window]
+
+    def run(self, minutes: int) -> World:
+        while self.events[0][0] < T0 + minutes * MINUTE:
+            now, _, event = heapq.heappop(self.events)
+            kind, *rest = event
+            getattr(self, f"on_{kind}")(now, *rest)
+        return self
+
+    def on_foreign(self, now: int) -> None:
+        # Small steps: what is used between two of our answers is what the headroom is for.
+        self.count(now, self.rng.randrange(self.foreign + 1))
+        self.at(now + 500, ("foreign",))
+
+    def on_ask(self, now, client, error, cost, ticket, since) -> None:
+        ticket, since = ticket or f"{client}-{now}", since or now
+        self.state, outcome = acquire(
+            self.state, self.pool, now_ms=now + error, cost=cost, priority=Priority(client % 4), ticket=ticket,
+            guard_ms=self.guard,
+        )  # fmt: skip
+        if isinstance(outcome, Wait):
+            wait = max(1, round(outcome.seconds * 1000))
+            self.at(now + wait + self.rng.randrange(3), ("ask", client, error, cost, ticket, since))
+            return
+        self.waited_ms.append(now - since)
+        self.at(now + self.rng.randrange(1, 200), ("arrive", client, error, cost, outcome))
+
+    def on_arrive(self, now, client, error, cost, grant) -> None:
+        used = self.count(now, cost)
+        self.own[now // MINUTE] = self.own.get(now // MINUTE, 0) + cost
+        if used > self.pool.limit:
+            self.over.append((now, used))
+        self.at(now + self.rng.randrange(1, 200), ("answer", client, error, cost, grant, used))
+
+    def on_answer(self, now, client, error, cost, grant, used) -> None:
+        self.state = settle(
+            self.state, self.pool, grant, now_ms=now + error, guard_ms=self.guard, used=used
+        )  # fmt: skip
+        self.at(now + 1, ("ask", client, error, cost, None, None))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    limit=st.sampled_from([120, 400, 1000]),
+    clients=st.integers(1, 12),
+    foreign=st.booleans(),
+)
+def test_no_server_minute_is_ever_over_the_limit(seed, limit, clients, foreign):
+    world = World(seed, limit, clients, costs=(1, 2, 5), foreign=limit // 200 if foreign else 0).run(4)
+    assert world.over == []
+    assert all(used <= limit for used in world.own.values())
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), clients=st.integers(2, 16))
+def test_nobody_starves(seed, clients):
+    world = World(seed, 200, clients, costs=(1, 2, 20), foreign=0).run(8)
+    waiting = [T0 + 8 * MINUTE - t.since_ms for t in world.state.tickets]
+    # Two windows until a ticket comes before all others, and one for each 9 of cost 20 that are as old.
+    assert max(world.waited_ms + waiting) <= 5 * MINUTE
+
+
+def test_the_budget_is_used_up():
+    world = World(7, 2400, 16, costs=(2,), foreign=0).run(4)
+    full = [used for window, used in sorted(world.own.items())][1:-1]
+    assert min(full) >= 0.95 * 2400
+    assert world.over == []
