@@ -66,7 +66,8 @@ class WeightLimiter:
     """Counts weight per address and pool in fixed windows of the simulator's clock.
 
     The windows are UTC minutes. Over the limit is 429 until the window ends; more than ``PATIENCE`` refusals in one
-    window are a ban, each longer than the last. With ``enabled`` false it only counts.
+    window are a ban, each longer than the last. With ``enabled`` false it only counts
+    and holds to bans that were laid on from outside.
     """
 
     enabled: bool = True
@@ -84,10 +85,10 @@ class WeightLimiter:
             account.raw_window, account.raw_used = raw_window, 0
         account.used += weight
         account.raw_used += 1
-        if not self.enabled:
-            return Verdict(200, account.used)
         if now_ms < account.banned_until_ms:
             return self._banned(account, now_ms)
+        if not self.enabled:
+            return Verdict(200, account.used)
         weight_over = account.used > self.limits[pool]
         raw_over = pool == "spot" and account.raw_used > RAW_REQUEST_LIMIT
         if not weight_over and not raw_over:

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
 from airflow_provider_binance.simulator.accounts import Account, Accounts, default_account
 from airflow_provider_binance.simulator.app import Server
-from airflow_provider_binance.simulator.candles import Row
 from airflow_provider_binance.simulator.clock import SimulatedClock, to_ms
 from airflow_provider_binance.simulator.exchange import SOURCES, Exchange, Hidden
 from airflow_provider_binance.simulator.instruments import DEFAULT_SYMBOLS
@@ -65,13 +64,16 @@ class Simulator:
         self._address = (host, port)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._failure: OSError | None = None
 
     def __enter__(self) -> Self:
         started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), name="simulator", daemon=True)
         self._thread.start()
         if not started.wait(START_TIMEOUT_SECONDS) or self._loop is None:
-            raise RuntimeError(f"the simulator could not listen on {self._address[0]}:{self._address[1]}")
+            self.server.close()
+            host, port = self._address
+            raise RuntimeError(f"the simulator could not listen on {host}:{port}: {self._failure}") from self._failure
         return self
 
     def __exit__(
@@ -84,14 +86,20 @@ class Simulator:
 
     async def _serve(self, started: threading.Event) -> None:
         self._stop = asyncio.Event()
+        runner = web.AppRunner(self.server.application(), access_log=None, shutdown_timeout=1)
         try:
-            async with listening(self.server, *self._address) as port:
-                self._address = (self._address[0], port)
-                self._loop = asyncio.get_running_loop()
-                started.set()
-                await self._stop.wait()
+            await runner.setup()
+            await web.TCPSite(runner, *self._address).start()
+            self._address = (self._address[0], int(runner.addresses[0][1]))
+            self._loop = asyncio.get_running_loop()
+            started.set()
+            await self._stop.wait()
+        except OSError as error:
+            # Kept for the thread that waits; raised here it would end in nobody's hands.
+            self._failure = error
         finally:
             started.set()
+            await runner.cleanup()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -144,10 +152,11 @@ class Simulator:
         """Let the simulator know one more API key."""
         self.server.accounts.add(account)
 
-    def truth(self, market: str, symbol: str, interval: str, start: Moment, end: Moment) -> list[Row]:
+    def truth(self, market: str, symbol: str, interval: str, start: Moment, end: Moment) -> list[list[Any]]:
         """The closed rows that open in ``[start, end)`` and that at least one source shows, as REST prints them."""
         with self.server.lock:
-            return self.server.exchange.truth(market, symbol, interval, to_ms(start), to_ms(end))
+            rows = self.server.exchange.truth(market, symbol, interval, to_ms(start), to_ms(end))
+        return [list(row) for row in rows]
 
     def hide(
         self,
@@ -171,24 +180,6 @@ class Simulator:
         with self.server.lock:
             hidden = Hidden(market, symbol, interval, to_ms(start), to_ms(end), frozenset(wanted))
             self.server.exchange.hide(hidden)
-
-
-class listening:  # noqa: N801 - used as a function
-    """Listen on host and port while the ``async with`` lasts; gives the port in use."""
-
-    def __init__(self, server: Server, host: str, port: int) -> None:
-        self._runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1)
-        self._host, self._port = host, port
-
-    async def __aenter__(self) -> int:
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        return int(self._runner.addresses[0][1])
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._runner.cleanup()
 
 
 def endpoint_settings(host: str, port: int) -> dict[str, str]:

@@ -89,8 +89,9 @@ class SyntheticSeries:
         block_ms = BLOCK_HOURS * HOUR_MS
         parts = []
         for block in range(start_ms // block_ms, (end_ms - 1) // block_ms + 1):
-            known = self._hours.get(block)
             block_end = (block + 1) * block_ms
+            # A block that is complete by now knows too much for someone who looks from within it.
+            known = self._hours.get(block) if block_end <= as_of_ms else None
             if known is None:
                 minutes = self._base(block * block_ms, min(block_end, as_of_ms + 1), as_of_ms)
                 known = aggregate(minutes, floor_opens("1h", minutes.open_time))
