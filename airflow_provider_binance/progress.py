@@ -9,7 +9,10 @@ from airflow_provider_binance.records import Series
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """So much of one series is done: `done` of `total` `unit`s. May come from any thread."""
+    """So much of the work at hand is done: `done` of `total` `unit`, of which the last was of `series`.
+
+    May come from any thread. A load may find more work later and count anew.
+    """
 
     series: Series
     done: float

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from airflow_provider_binance.progress import Progress
-from airflow_provider_binance.records import Series
 
 
 @contextmanager
@@ -19,17 +18,19 @@ def progress_bar() -> Iterator[Callable[[Progress], None] | None]:
         return
     from tqdm import tqdm  # here, since most runs are not watched
 
-    states: dict[Series, tuple[float, float]] = {}
     lock = threading.Lock()
-    form = "{desc} {percentage:3.0f}%|{bar}| {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
-    with tqdm(total=0, file=sys.stderr, bar_format=form, dynamic_ncols=True, leave=False, delay=0.3) as bar:
+    form = "{percentage:3.0f}%|{bar}| {n:.4g}/{total:.4g} {unit} [{elapsed}<{remaining}] {desc}{postfix}"
+    # Drawn at once, so that a wait for the weight budget does not look like nothing.
+    with tqdm(total=1, file=sys.stderr, bar_format=form, dynamic_ncols=True, leave=False, unit="pieces") as bar:
 
         def show(event: Progress) -> None:
             with lock:
-                states[event.series] = (event.done, event.total)
-                bar.total = sum(total for _, total in states.values())
-                bar.set_description_str(f"{event.series} ({event.unit})", refresh=False)
+                bar.total = event.total
+                bar.unit = event.unit
+                bar.set_description_str(str(event.series), refresh=False)
                 bar.set_postfix_str(event.note, refresh=False)
-                bar.update(sum(done for done, _ in states.values()) - bar.n)
+                bar.n = event.done
+                bar.refresh()
 
+        bar.set_description_str("planning")
         yield show
