@@ -127,7 +127,7 @@ class Interval:
 
     def closed_end(self, now_us: int, lag_us: int = 2 * SECOND_US) -> int:
         """The open time before which every kline is closed: its close_time < now − lag."""
-        return self.floor(now_us - lag_us)
+        return self.floor(now_us - lag_us + 999)  # close_time is the last millisecond, not the next open
 
     def __str__(self) -> str:
         return self.name

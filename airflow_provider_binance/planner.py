@@ -235,8 +235,8 @@ def _weigh(pages: Sequence[Page]) -> tuple[int, int]:
 
 
 class ListedFiles:
-    """`find` for one series over the listing: a published file that the listing lacks is asked once by its checksum, as
-    far as that can bring something — files after the last listed one up to the first that is not there, a few between."""
+    """`find` for one series over the listing. A published file that the listing lacks is asked once by its checksum, as
+    far as that can bring something: files after the last listed one up to the first that is not there, a few between."""
 
     _MOST_BETWEEN = 5
 

@@ -118,7 +118,7 @@ class Rows(Protocol):
         """The time of every row, ascending."""
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
-        """COPY text (delimiter `,`, newline at each end): `series_id`, then `columns`; times as ISO text with offset."""
+        """COPY text (delimiter `,`, newline at each end): `series_id`, then `columns`; times as ISO text and offset."""
 
     def tuples(self) -> Iterable[tuple[int | str | None, ...]]:
         """A tuple per row in `columns` order: times as integer µs, decimals as canonical text, integers as int."""

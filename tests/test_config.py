@@ -1,0 +1,117 @@
+"""Settings: who wins, what is refused, and that no secret shows."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import ConfigError
+from airflow_provider_binance.market import Market
+
+LOCAL = dict.fromkeys(
+    ("spot_rest_url", "um_rest_url", "cm_rest_url", "archive_url", "archive_listing_url"), "http://127.0.0.1:1"
+)
+
+
+def test_keyword_beats_connection_beats_environment_beats_file_beats_default(tmp_path):
+    """The order of precedence, one rung at a time."""
+    file = tmp_path / "binance.yaml"
+    file.write_text("egress_id: file\nsymbols: [BTCUSDT]\n")
+    environ = {"BINANCE_EGRESS_ID": "environment"}
+    connection = {"egress_id": "connection"}
+    assert BinanceConfig.load(environ={}).egress_id is None
+    assert BinanceConfig.load(environ={}, config_file=file).egress_id == "file"
+    assert BinanceConfig.load(environ=environ, config_file=file).egress_id == "environment"
+    assert BinanceConfig.load(environ=environ, connection=connection, config_file=file).egress_id == "connection"
+    loaded = BinanceConfig.load(environ=environ, connection=connection, config_file=file, egress_id="keyword")
+    assert (loaded.egress_id, loaded.symbols) == ("keyword", ["BTCUSDT"])
+
+
+@pytest.mark.parametrize("text", ["BTCUSDT,ETHUSDT", '["BTCUSDT", "ETHUSDT"]', " BTCUSDT , ETHUSDT "])
+def test_lists_are_json_or_comma_separated(text: str):
+    """Both spellings of the environment mean the same."""
+    assert BinanceConfig.load(environ={"BINANCE_SYMBOLS": text}).symbols == ["BTCUSDT", "ETHUSDT"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"testnet": "perhaps"},
+        {"rate_limit_requests_per_minute": 0},
+        {"markets": "spot,options"},
+        {"environment": "staging"},
+        {"symbols": "[1"},
+    ],
+)
+def test_bad_values_name_the_field_the_value_and_every_way_to_set_it(given: dict[str, object]):
+    """A bad setting is told so that it can be found."""
+    [(name, value)] = given.items()
+    with pytest.raises(ConfigError) as caught:
+        BinanceConfig(**given)
+    text = str(caught.value)
+    assert name in text
+    assert repr(value) in text
+    assert f"BINANCE_{name.upper()}" in text
+    assert "--config" in text
+
+
+def test_unknown_settings_are_refused_with_the_accepted_ones():
+    """A typo is not swallowed."""
+    with pytest.raises(ConfigError, match=r"unknown setting 'api_kye'.*api_key"):
+        BinanceConfig(api_kye="x")
+
+
+def test_unreadable_files_are_refused_by_name(tmp_path):
+    """No traceback for a missing or broken YAML file."""
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [")
+    for file in (tmp_path / "none.yaml", broken):
+        with pytest.raises(ConfigError, match=file.name):
+            BinanceConfig.load(environ={}, config_file=file)
+
+
+def test_no_secret_shows_in_repr_errors_or_pickled_text():
+    """Keys, DSN and proxy passwords are masked."""
+    config = BinanceConfig(
+        api_key="KEYKEYKEY", api_secret="SECRETSECRET", store_url="postgresql://u:DSNPASS@h/db",
+        proxies="http://u:PROXYPASS@proxy:3128", private_key="PEMPEM", private_key_password="PEMPASS",
+    )  # fmt: skip
+    shown = repr(config) + str(config) + repr([config])
+    for secret in ("KEYKEYKEY", "SECRETSECRET", "DSNPASS", "PROXYPASS", "PEMPEM", "PEMPASS"):
+        assert secret not in shown
+        assert secret in config.secrets()
+    with pytest.raises(ConfigError) as caught:
+        BinanceConfig(api_secret=["SECRETSECRET"])
+    assert "SECRETSECRET" not in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # our own bytes
+
+
+def test_the_hosts_tell_the_environment():
+    """Binance's own hosts, its test hosts, loopback; a mix must say so."""
+    assert BinanceConfig().environment == "production"
+    assert BinanceConfig(testnet=True).environment == "testnet"
+    assert BinanceConfig(testnet=True).has_archive is False
+    assert BinanceConfig(**LOCAL).environment == "simulator"
+    assert BinanceConfig(spot_rest_url="https://data-api.binance.vision").environment == "production"
+    with pytest.raises(ConfigError, match="BINANCE_ENVIRONMENT"):
+        BinanceConfig(spot_rest_url="https://binance.example.org")
+    mixed = BinanceConfig(spot_rest_url="https://binance.example.org", environment="production")
+    assert mixed.environment == "production"
+
+
+def test_urls_have_no_trailing_slash_and_default_per_market():
+    """A prefix is kept, a slash at its end is not."""
+    config = BinanceConfig(um_rest_url="https://fapi.binance.com/prefix/")
+    assert config.rest_url(Market.UM) == "https://fapi.binance.com/prefix"
+    assert config.rest_url(Market.SPOT) == "https://api.binance.com"
+    assert config.archive_url == "https://data.binance.vision"
+
+
+def test_the_egress_is_named_proxied_or_direct_and_a_simulators_own():
+    """The weight budget is kept per address."""
+    assert BinanceConfig().egress == "direct"
+    assert BinanceConfig(egress_id="nat-1", proxies="http://p:1").egress == "nat-1"
+    assert BinanceConfig(proxies="http://u:pw@p:1").egress == "http://u:***@p:1"
+    assert BinanceConfig(**LOCAL).egress == "127.0.0.1:1"
