@@ -82,7 +82,7 @@ class PostgresStore(SqlStore):
             yield
         except psycopg.Error as error:
             told = self._told(error)
-            if self._connection is not None and self._connection.broken:
+            if self._connection is not None and self._connection.closed:
                 self._connection = None
             raise told from (None if self._verb == "CONNECT" else error)
 
@@ -98,15 +98,19 @@ class PostgresStore(SqlStore):
             return StoreRightsError(f"the role may not {self._verb} in {self.url}: {text}. Way out: {remedy}")
         if isinstance(error, errors.ReadOnlySqlTransaction):
             return StoreRightsError(f"{self.url} is read-only, {self._verb} was refused: {text}")
-        lost = self._connection is None or self._connection.broken
+        lost = self._connection is None or self._connection.closed
         if lost or (error.sqlstate or "").startswith(_PASSING):
             return StoreUnavailableError(f"the store {self.url} is not available now: {text}")
         return StoreError(f"the store {self.url} cannot do this ({self._verb}): {text}")
 
     def _has_tables(self) -> bool:
-        return (
-            self._query("SELECT to_regclass(%s) IS NOT NULL", [qualified("schema_version", self._schema)])[0][0] is True
+        # Not to_regclass(): within a transaction that waited for its lock, its cache still says "not there".
+        found = self._query(
+            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'schema_version' "
+            "AND CASE WHEN %s::text IS NULL THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %s END",
+            [self._schema, self._schema],
         )
+        return bool(found)
 
     # --- statements ---------------------------------------------------------------------------------------------------
 

@@ -79,9 +79,7 @@ class _Difference:
         if not found:
             return WriteResult(rows_read=read, rows_unchanged=read)
         names = ", ".join(["series_id", *self.columns])
-        inserted = store._change(
-            f"INSERT INTO {self.table} ({names}) SELECT {names} FROM ingest_new WHERE is_new"
-        )
+        inserted = store._change(f"INSERT INTO {self.table} ({names}) SELECT {names} FROM ingest_new WHERE is_new")
         kept = updated = 0
         if found > inserted:
             kept = self._keep()

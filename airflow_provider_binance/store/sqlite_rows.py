@@ -77,8 +77,7 @@ class _Comparison:
         self.head = key_head(dataset, batch.series)
         table, names = quoted(data_table(dataset)), ", ".join(quoted(name) for name in columns)
         self.select = (
-            f"SELECT {names} FROM {table} "
-            f"WHERE series_id = {series_id} AND {quoted(dataset.key[0])} BETWEEN ? AND ?"
+            f"SELECT {names} FROM {table} WHERE series_id = {series_id} AND {quoted(dataset.key[0])} BETWEEN ? AND ?"
         )
         sets = ", ".join(f"{quoted(columns[i])} = ?" for i in self.others)
         where = " AND ".join(f"{quoted(name)} = ?" for name in dataset.key)
