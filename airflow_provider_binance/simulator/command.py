@@ -8,8 +8,7 @@ import signal
 import sys
 import threading
 
-from airflow_provider_binance.simulator.faults import NAMES
-from airflow_provider_binance.simulator.server import Simulator
+from airflow_provider_binance.simulator.fault_names import NAMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--request-log", metavar="FILE", help="append a JSON line per request received")
     parser.add_argument("--api-key", help="API key of the simulator's account (default: made up, well known)")
     parser.add_argument("--api-secret", help="its HMAC secret")
-    parser.add_argument("--no-limits", action="store_true", help="count weight but never answer 429 or 418")
+    parser.add_argument(
+        "--no-limits", action="store_true", help="count weight but never answer 429 or 418, and say so in exchangeInfo"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; prints one JSON line with all endpoint settings when it listens."""
+    # Loaded here, so that a command line with many commands starts fast.
+    from airflow_provider_binance.simulator.server import Simulator
+
     try:
         simulator = Simulator(
             seed=args.seed,

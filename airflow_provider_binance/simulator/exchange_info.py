@@ -20,7 +20,7 @@ from airflow_provider_binance.simulator.instruments import (
     Instrument,
 )
 from airflow_provider_binance.simulator.klines import find_symbol
-from airflow_provider_binance.simulator.limits import RAW_REQUEST_LIMIT, WEIGHT_LIMIT
+from airflow_provider_binance.simulator.limits import RAW_REQUEST_LIMIT
 from airflow_provider_binance.simulator.parameters import Parameters
 
 SPOT_ORDER_TYPES = [
@@ -45,7 +45,7 @@ SPOT_STATUSES = ("TRADING", "HALT", "BREAK")
 DEFAULT_PERMISSIONS = ("SPOT", "MARGIN", "LEVERAGED")
 
 
-def spot_info(exchange: Exchange, parameters: Parameters) -> dict[str, Any]:
+def spot_info(exchange: Exchange, weight_limit: int, parameters: Parameters) -> dict[str, Any]:
     """``/api/v3/exchangeInfo``.
 
     Raises:
@@ -77,7 +77,7 @@ def spot_info(exchange: Exchange, parameters: Parameters) -> dict[str, Any]:
         "timezone": "UTC",
         "serverTime": now_ms,
         "rateLimits": [
-            _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT["spot"]),
+            _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, weight_limit),
             _rate_limit("ORDERS", "SECOND", 10, 100),
             _rate_limit("ORDERS", "DAY", 1, 200_000),
             _rate_limit("RAW_REQUESTS", "MINUTE", 5, RAW_REQUEST_LIMIT),
@@ -87,7 +87,7 @@ def spot_info(exchange: Exchange, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def futures_info(exchange: Exchange, market: str) -> dict[str, Any]:
+def futures_info(exchange: Exchange, weight_limit: int, market: str) -> dict[str, Any]:
     """``/fapi/v1/exchangeInfo`` or ``/dapi/v1/exchangeInfo``; contracts long delisted are absent."""
     now_ms = exchange.clock.now_ms()
     shown = [
@@ -100,7 +100,7 @@ def futures_info(exchange: Exchange, market: str) -> dict[str, Any]:
         "timezone": "UTC",
         "serverTime": now_ms,
         "rateLimits": [
-            _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT["futures"]),
+            _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, weight_limit),
             _rate_limit("ORDERS", "MINUTE", 1, 1200),
         ],
         "exchangeFilters": [],

@@ -6,7 +6,7 @@ it is limited to. Names without VALUE take the COUNT directly: ``reset=2@/klines
 ================== ======================== ==========================================================================
 name               VALUE                    effect
 ================== ======================== ==========================================================================
-``http``           status                   answer with that status and Binance's body for it; handled not at all
+``http``           status                   answer with that status, and do not handle the request
 ``latency``        milliseconds             answer that much later (real time)
 ``hang``           seconds                  be silent that long (real time), then close the connection
 ``reset``                                   reset the connection instead of answering
@@ -38,24 +38,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_provider_binance.simulator.clock import to_ms
-from airflow_provider_binance.simulator.exchange import SOURCES, Exchange, Hidden
+from airflow_provider_binance.simulator.exchange import Exchange, Hidden
+from airflow_provider_binance.simulator.fault_names import COUNTED, HALT, LATE_DAY, MISSING_FROM, NAMES, VALUED
 from airflow_provider_binance.simulator.instruments import MARKETS
 from airflow_provider_binance.simulator.intervals import INTERVALS
 from airflow_provider_binance.simulator.limits import Verdict, WeightLimiter
 from airflow_provider_binance.simulator.wire import Request
-
-COUNTED = {"reset", "truncate", "nonjson", "429", "451", "403", "empty-page", "corrupt-zip", "bad-checksum"}
-VALUED = {"http", "latency", "hang", "418", "clock-skew"}
-MISSING_FROM = {
-    "missing-rest": frozenset({"rest"}),
-    "missing-archive": frozenset({"monthly", "daily"}),
-    "missing-monthly": frozenset({"monthly"}),
-    "missing-daily": frozenset({"daily"}),
-    "missing-both": SOURCES,
-}
-LATE_DAY = "late-day"
-HALT = "halt"
-NAMES = sorted(COUNTED | VALUED | MISSING_FROM.keys() | {LATE_DAY, HALT})
 
 
 @dataclass

@@ -9,6 +9,7 @@ from airflow_provider_binance.simulator.intervals import DAY_MS, MINUTE_MS
 # Spot has its own pool; the two futures hosts share one since June 2026.
 POOL_OF_MARKET = {"spot": "spot", "um": "futures", "cm": "futures"}
 WEIGHT_LIMIT = {"spot": 6000, "futures": 2400}
+NO_LIMIT = 1_000_000
 RAW_REQUEST_LIMIT = 300_000
 RAW_WINDOW_MS = 5 * MINUTE_MS
 
@@ -98,6 +99,10 @@ class WeightLimiter:
             return self.ban(address, pool, now_ms)
         window_ms = MINUTE_MS if weight_over else RAW_WINDOW_MS
         return Verdict(429, account.used, retry_after=-(-(window_ms - now_ms % window_ms) // 1000))
+
+    def announced(self, pool: str) -> int:
+        """The limit per minute that exchangeInfo names: one that nobody reaches when there is none."""
+        return self.limits[pool] if self.enabled else NO_LIMIT
 
     def ban(self, address: str, pool: str, now_ms: int, length_ms: int | None = None) -> Verdict:
         """Ban an address: for ``length_ms``, else two minutes, doubled with every ban before."""

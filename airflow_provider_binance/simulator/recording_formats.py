@@ -100,8 +100,11 @@ def _csv_lines(text: str) -> Lines:
 
 
 def _feather_lines(path: Path) -> Lines:
-    # Only this format needs pyarrow, which takes a third of a second to import.
-    from pyarrow import feather  # type: ignore[import-untyped]
+    # Only this format needs pyarrow, which takes a third of a second to import and may be absent.
+    try:
+        from pyarrow import feather  # type: ignore[import-untyped]
+    except ImportError:
+        raise ValueError(f"reading {path} needs pyarrow: pip install pyarrow") from None
 
     table = feather.read_table(path)
     moments = [moment_ns // 1_000_000 for moment_ns in table.column("date").cast("int64").to_pylist()]

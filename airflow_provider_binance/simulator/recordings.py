@@ -68,6 +68,8 @@ class RecordedSeries:
 
     def span(self) -> tuple[int, int | None]:
         """First open time, and the end of the last candle: nothing is known after it."""
+        if not self._opens:
+            return 0, 0
         return self._opens[0], next_open(self._key[2], self._opens[-1])
 
     def _row(self, index: int) -> Row:

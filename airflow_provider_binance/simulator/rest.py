@@ -115,9 +115,10 @@ class RestService:
         return {"serverTime": now_ms * 1000 if _wants_microseconds(route, request) else now_ms}
 
     def _exchange_info(self, route: Route, request: Request) -> dict[str, Any]:
+        weight_limit = self._limiter.announced(POOL_OF_MARKET[route.market])
         if route.market == "spot":
-            return exchange_info.spot_info(self._exchange, Parameters(request.query))
-        return exchange_info.futures_info(self._exchange, route.market)
+            return exchange_info.spot_info(self._exchange, weight_limit, Parameters(request.query))
+        return exchange_info.futures_info(self._exchange, weight_limit, route.market)
 
     def _klines(self, route: Route, request: Request) -> list[Any]:
         in_microseconds = _wants_microseconds(route, request)

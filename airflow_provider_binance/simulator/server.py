@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from airflow_provider_binance.simulator.accounts import Account, Accounts, default_account
+from airflow_provider_binance.simulator.accounts import DEFAULT_API_SECRET, Account, Accounts, default_account
 from airflow_provider_binance.simulator.app import Server
 from airflow_provider_binance.simulator.clock import SimulatedClock, to_ms
 from airflow_provider_binance.simulator.exchange import SOURCES, Exchange, Hidden
@@ -32,7 +32,8 @@ class Simulator:
     """A local Binance; a context manager that listens while it is open.
 
     ``symbols`` are words as ``--symbols`` takes them; without any, and without a ``replay`` folder, a few well-known
-    ones are there. ``now`` and ``speed`` set the clock, ``limits=False`` counts weight but refuses nothing.
+    ones are there. ``now`` and ``speed`` set the clock, ``limits=False`` counts weight but refuses nothing,
+    and exchangeInfo names a limit that nobody reaches.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Simulator:
         if symbols is None:
             symbols = DEFAULT_SYMBOLS if recordings is None else ()
         clock = SimulatedClock(None if now is None else to_ms(now), speed)
+        self.api_secret = api_secret or DEFAULT_API_SECRET
         self.account = default_account(api_key, api_secret)
         exchange = Exchange(clock, seed, symbols, recordings)
         log_path = None if request_log is None else Path(request_log)

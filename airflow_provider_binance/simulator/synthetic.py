@@ -13,7 +13,7 @@ from collections import OrderedDict
 import numpy as np
 import numpy.typing as npt
 
-from airflow_provider_binance.simulator.candles import Candles, Ints, aggregate, join
+from airflow_provider_binance.simulator.candles import BASE_VOLUME_DECIMALS, Candles, Ints, aggregate, join
 from airflow_provider_binance.simulator.instruments import Instrument
 from airflow_provider_binance.simulator.intervals import (
     HOUR_MS,
@@ -48,11 +48,15 @@ class SyntheticSeries:
         self.instrument = instrument
         digest = hashlib.sha256(f"{seed}/{instrument.market}/{instrument.symbol}".encode()).digest()
         self._key = int.from_bytes(digest[:8], "little")
+        self._contract_scale = 10 ** (BASE_VOLUME_DECIMALS + instrument.price_decimals)
         # The nodes of all octaves together stay below 0.7 of the middle, so no price comes near zero.
         self._swing = max(instrument.middle * 35 // 100, 1)
         self._wick = self._swing // 2**OCTAVES + 2
-        # Bounded so that a month's sum of volume x price stays inside 64 bits.
-        self._most_per_trade = max(1, min(4000, 2 * 10**14 // (instrument.middle * 2 * MOST_TRADES)))
+        # Bounded so that a month's sum of volume x price stays inside 64 bits, on cm a minute's scaled value.
+        largest_volume = 10**14 // instrument.middle
+        if instrument.market == "cm":
+            largest_volume = 9 * 10**18 // (instrument.contract_size * self._contract_scale)
+        self._most_per_trade = max(1, min(4000, largest_volume // MOST_TRADES))
         self._hours: OrderedDict[int, Candles] = OrderedDict()
         self.halts: list[Range] = []
 
@@ -197,7 +201,7 @@ class SyntheticSeries:
         if instrument.market != "cm":
             return volume * price
         # Contracts are worth a fixed sum of dollars: base volume to eight decimals.
-        scaled = volume * instrument.contract_size * 10 ** (8 + instrument.price_decimals)
+        scaled = volume * instrument.contract_size * self._contract_scale
         base_volume: Ints = scaled // price
         return base_volume
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import requests
 
 from airflow_provider_binance.simulator.clock import to_ms
 from airflow_provider_binance.simulator.server import Simulator
@@ -37,6 +38,18 @@ def test_spot(ask: Ask) -> None:
     assert symbols["BTCUSDT"]["permissions"] == []
     assert symbols["BTCUSDT"]["permissionSets"] == [["SPOT"]]
     assert symbols["BTCUSDT"]["filters"][0]["tickSize"] == "0.01000000"
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [(SPOT, 6000), ("/fapi/v1/exchangeInfo", 2400), ("/dapi/v1/exchangeInfo", 2400)]
+)
+def test_weight_limits(ask: Ask, path: str, limit: int) -> None:
+    """What is enforced is announced; without limits, a million."""
+    expected = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1}
+    assert ask(path).json()["rateLimits"][0] == {**expected, "limit": 1_000_000}
+    with Simulator(symbols=["BTCUSDT"]) as limited:
+        url = limited.settings["BINANCE_SPOT_REST_URL"] + path
+        assert requests.get(url, timeout=5).json()["rateLimits"][0] == {**expected, "limit": limit}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +88,6 @@ def test_spot_refusals(ask: Ask, params: dict[str, str], code: int) -> None:
 def test_um(ask: Ask, simulator: Simulator) -> None:
     """Life and status of contracts; those long delisted are absent, those to come are announced."""
     info = ask("/fapi/v1/exchangeInfo").json()
-    assert info["rateLimits"][0]["limit"] == 2400
     assert info["futuresType"] == "U_MARGINED"
     symbols = by_symbol(info)
     assert {name: symbol["status"] for name, symbol in symbols.items()} == {

@@ -11,7 +11,7 @@ import zlib
 import pytest
 import requests
 
-from airflow_provider_binance.simulator.faults import NAMES
+from airflow_provider_binance.simulator.fault_names import NAMES
 from airflow_provider_binance.simulator.server import Simulator
 from tests.simulator.conftest import Ask
 from tests.simulator.test_accounts import signed

@@ -144,6 +144,18 @@ def test_rows_are_plausible() -> None:
         assert 0 <= Decimal(row[9]) <= Decimal(row[5])
 
 
+@pytest.mark.parametrize(
+    "spec", ["cm:BTCUSD_PERP", "cm:ETHUSD_PERP", "cm:ADAUSD_PERP", "cm:NEWUSD_PERP", "cm:DOGEUSD_PERP"]
+)
+def test_contracts_are_worth_dollars(spec: str) -> None:
+    """Base volume is contracts times their size by price, for every precision without an overflow."""
+    size = 100 if "BTC" in spec else 10
+    for row in rows(spec, "1m", to_ms("2024-01-01"), to_ms("2024-01-02")):
+        assert int(row[9]) <= int(row[5])
+        if row[8]:
+            assert Decimal(row[3]) <= int(row[5]) * size / Decimal(row[7]) <= Decimal(row[2]) + 1
+
+
 def test_forming_candles_agree_across_intervals() -> None:
     """Seen from the middle of a minute, the forming hour is the sum of its minutes, the forming one included."""
     as_of = to_ms("2024-01-01T10:17:23.500")
