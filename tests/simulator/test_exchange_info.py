@@ -22,9 +22,6 @@ def by_symbol(info: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_spot(ask: Ask) -> None:
     """Limits, all symbols, delisted ones as BREAK."""
     info = ask(SPOT).json()
-    assert {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000} in info[
-        "rateLimits"
-    ]
     assert {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300000} in info[
         "rateLimits"
     ]
