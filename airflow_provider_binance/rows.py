@@ -55,7 +55,7 @@ class TupleRows:
         return [at for row in self._rows if isinstance(at := row[self._time], int)]
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
-        """COPY text (delimiter `,`): `series_id`, then `columns`; times as ISO text in UTC, None as `\\N`."""
+        """COPY text (delimiter `,`): `series_id`, then `columns`; times as ISO text in UTC, None as COPY's NULL."""
         writers = [_WRITERS.get(self.dataset.column(name).kind, _plain) for name in self.columns]
         for start in range(0, len(self._rows), _CHUNK_ROWS):
             lines = (

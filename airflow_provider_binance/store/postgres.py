@@ -87,7 +87,9 @@ class PostgresStore(SqlStore):
             raise told from (None if self._verb == "CONNECT" else error)
 
     def _told(self, error: psycopg.Error) -> StoreError:
-        text = mask_values(str(error).strip(), [self._settings.get("password")])
+        # One line, without the quotation of the statement and the row that the full text has.
+        said = error.diag.message_primary or "; ".join(str(error).split("\n"))
+        text = mask_values(said.strip(), [self._settings.get("password")])
         if isinstance(error, errors.InsufficientPrivilege):
             remedy = (
                 "have the owner run what `binance-ingest migrate --sql` prints"
@@ -149,7 +151,7 @@ class PostgresStore(SqlStore):
 
     def _begin(self) -> None:
         # What was committed while this one waited for its lock must be seen: not so under stricter isolation.
-        self._change("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        self._change("BEGIN ISOLATION LEVEL READ COMMITTED")
 
     def _lock_schema(self) -> None:
         self._begin()

@@ -99,8 +99,11 @@ class _Difference:
         )
         read = _copy(store, "ingest_stage", self.rows, self.series_id)
         store._change("ANALYZE ingest_stage")
-        first = self.key[0]
-        self.bounds = list(store._query(f"SELECT min({first}), max({first}) FROM ingest_stage")[0])
+        if self.key[0] == self.time:
+            self.bounds = [store._time(self.rows.first_us), store._time(self.rows.last_us)]
+        else:
+            first = self.key[0]
+            self.bounds = list(store._query(f"SELECT min({first}), max({first}) FROM ingest_stage")[0])
         return read
 
     def _find(self) -> int:

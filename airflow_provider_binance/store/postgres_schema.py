@@ -148,16 +148,15 @@ def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     body = ",\n    ".join(lines)
     statements = [f"CREATE TABLE {table} (\n    {body}\n)"]
     if dataset.key[0] != dataset.time_column:
-        statements.append(
-            f"CREATE INDEX {quoted(f'{dataset.name}_data_by_time')} ON {table} (series_id, {quoted(dataset.time_column)})"
-        )
+        name, column = quoted(f"{dataset.name}_data_by_time"), quoted(dataset.time_column)
+        statements.append(f"CREATE INDEX {name} ON {table} (series_id, {column})")
     shown = ["s.market", "s.symbol", *(['s."interval"'] if dataset.has_interval else [])]
     shown += [_shown(column) for column in dataset.columns]
     series = qualified("series", schema)
+    number = f"({literal(dataset.name)}, {dataset.number})"
     statements += [
         f"CREATE VIEW {view} AS\nSELECT {', '.join(shown)}\nFROM {table} d JOIN {series} s USING (series_id)",
-        f"INSERT INTO {qualified('datasets', schema)} (dataset, dataset_number) "
-        f"VALUES ({literal(dataset.name)}, {dataset.number})",
+        f"INSERT INTO {qualified('datasets', schema)} (dataset, dataset_number) VALUES {number}",
     ]
     return tuple(statements)
 

@@ -109,13 +109,11 @@ class SqlBase(Store):
             return bool(self._readable())
 
     def migrate(self) -> list[str]:
-        applied = []
         with self._session():
             self._connect(create=True)
             done = self._read_applied()
-            for migration in migrations(self.dialect, self._schema):
-                if migration.name not in done and self._apply(migration):
-                    applied.append(migration.name)
+            lacking = [m for m in migrations(self.dialect, self._schema) if m.name not in done]
+            applied = [migration.name for migration in lacking if self._apply(migration)]
             self._applied = self._read_applied()
         return applied
 

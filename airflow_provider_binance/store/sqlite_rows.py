@@ -136,13 +136,23 @@ class _Comparison:
 
     def _replace(self, changed: Iterable[tuple[Tuple, Tuple]]) -> int:
         corrections, updates = [], []
+        dataset, source = self.batch.dataset.name, str(self.batch.line.source)
         for old, new in changed:
             origin, key = self._origin(new), self._key_text(new)
-            for i in self._differing(old, new):
-                corrections.append((
-                    self.batch.dataset.name, key, self.rows.columns[i], self._text(old, i), self._text(new, i),
-                    None if origin is None else str(origin), str(self.batch.line.source), self.now_us,
-                ))  # fmt: skip
+            came_from = None if origin is None else str(origin)
+            corrections += [
+                (
+                    dataset,
+                    key,
+                    self.rows.columns[i],
+                    self._text(old, i),
+                    self._text(new, i),
+                    came_from,
+                    source,
+                    self.now_us,
+                )
+                for i in self._differing(old, new)
+            ]
             updates.append((*(new[i] for i in self.others), *self._key(new)))
         self.db.executemany(
             "INSERT INTO corrections (dataset, key, column_name, old_value, new_value, old_source, new_source, "

@@ -113,9 +113,8 @@ def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     body = ",\n    ".join(lines)
     statements = [f"CREATE TABLE {table} (\n    {body}\n) WITHOUT ROWID"]
     if dataset.key[0] != dataset.time_column:
-        statements.append(
-            f"CREATE INDEX {quoted(f'{dataset.name}_data_by_time')} ON {table} (series_id, {quoted(dataset.time_column)})"
-        )
+        name, column = quoted(f"{dataset.name}_data_by_time"), quoted(dataset.time_column)
+        statements.append(f"CREATE INDEX {name} ON {table} (series_id, {column})")
     names = ["s.market", "s.symbol", *(['s."interval"'] if dataset.has_interval else [])]
     source = f"\nFROM {table} d JOIN series s ON s.series_id = d.series_id"
     plain = names + [f"d.{quoted(column.name)}" for column in dataset.columns]

@@ -102,7 +102,7 @@ def plain(url: str, statement: str, values: Sequence[Any] = ()) -> list[tuple[An
         finally:
             connection.close()
     with psycopg.connect(driver_url(url)) as server:
-        cursor = server.execute(statement, list(values) or None)  # type: ignore[call-overload]
+        cursor = server.execute(statement, list(values) or None)
         return cursor.fetchall() if cursor.description else []
 
 

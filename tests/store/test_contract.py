@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from airflow_provider_binance.errors import EnvironmentMismatchError, StoreError
 from airflow_provider_binance.market import iso, to_us
 from airflow_provider_binance.records import CoverageRange, Series, Source, State, WriteResult
 from airflow_provider_binance.store import Store, open_store
+from airflow_provider_binance.store.sql import SqlStore
 from tests.store.helpers import EVER, SERIES, T0, TICKS, at, batch_of, is_sqlite, kline, klines, plain
 
 KLINES_VIEW = [
@@ -25,16 +29,20 @@ KLINES_VIEW = [
 ]  # fmt: skip
 
 
+#: Both ways to say it.
+NO_ROWS: list[list[tuple[int | str | None, ...]] | None] = [None, []]
+
+
 def known(store: Store, series: Series = SERIES) -> list[tuple[Any, ...]]:
     found = store.coverage(series.dataset, [series], *EVER)[series]
     return [((r.start_us - T0) // 60_000_000, (r.end_us - T0) // 60_000_000, r.state, r.row_count) for r in found]
 
 
 def closes(store: Store) -> dict[int, str]:
-    return {(row[0] - T0) // 60_000_000: row[4] for row in store.rows("klines", SERIES, *EVER)}
+    return {(int(row[0] or 0) - T0) // 60_000_000: str(row[4]) for row in store.rows("klines", SERIES, *EVER)}
 
 
-# --- rows and ledger ----------------------------------------------------------------------------------------------------
+# --- rows and ledger ------------------------------------------------------------------------------------------------
 
 
 def test_rows_line_and_coverage_arrive_together(store: Store, store_url: str) -> None:
@@ -45,8 +53,8 @@ def test_rows_line_and_coverage_arrive_together(store: Store, store_url: str) ->
     assert known(store) == [(0, 100, "complete", 100)]
     line = plain(
         store_url,
-        'SELECT dataset, market, symbol, "interval", source, source_ref, sha256, part, parts, rows_read, rows_inserted, '
-        "rows_updated, rows_unchanged, run_ref FROM ingest_log",
+        'SELECT dataset, market, symbol, "interval", source, source_ref, sha256, part, parts, rows_read, '
+        "rows_inserted, rows_updated, rows_unchanged, run_ref FROM ingest_log",
     )
     assert line == [("klines", "spot", "BTCUSDT", "1m", "rest", "rest 0-100", None, 1, 1, 100, 100, 0, 0, "run")]
     assert store.series() == store.series("klines") == [SERIES]
@@ -72,6 +80,7 @@ def test_a_partial_overlap_adds_what_is_lacking(store: Store) -> None:
 
 def test_a_changed_value_is_corrected_and_told(store: Store, store_url: str) -> None:
     """Each changed value has its line, in the same words in both databases."""
+    assert isinstance(store, SqlStore)
     store.clock = lambda: T0 + 1_500_000
     store.write(klines(0, 10))
     changed = [kline(i, close="1.6", close_time=at(i) + 5) if i == 4 else kline(i) for i in range(10)]
@@ -156,7 +165,7 @@ def test_an_unconfirmed_part_of_a_file_is_the_archives(store: Store) -> None:
 
 def test_a_batch_without_rows_tells_that_the_source_was_asked(store: Store, store_url: str) -> None:
     gap = CoverageRange(at(0), at(5), State.EXCHANGE_GAP, evidence='{"why": "halt"}', checked_at_us=T0)
-    for rows in (None, []):
+    for rows in NO_ROWS:
         assert store.write(batch_of(rows, 0, 5, coverage=[gap])) == WriteResult()
     assert store.coverage("klines", [SERIES], *EVER)[SERIES] == [gap]
     assert plain(store_url, "SELECT rows_read FROM ingest_log") == [(0,), (0,)]
@@ -177,7 +186,7 @@ def test_archive_lines_tell_the_files(store: Store) -> None:
     assert store.archive_lines(SERIES, at(10), at(50)) == []
 
 
-# --- coverage -----------------------------------------------------------------------------------------------------------
+# --- coverage -------------------------------------------------------------------------------------------------------
 
 
 def test_coverage_comes_whole_and_for_many_series(store: Store) -> None:
@@ -213,7 +222,7 @@ def test_random_overlays_in_the_database_never_overlap(store: Store, store_url: 
         store.record_coverage("klines", SERIES, [known])
     lines = plain(store_url, "SELECT range_start, range_end FROM coverage ORDER BY range_start")
     assert lines
-    assert all(a[1] <= b[0] for a, b in zip(lines, lines[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in pairwise(lines))
 
 
 def test_the_database_itself_refuses_overlap(store: Store, store_url: str) -> None:
@@ -238,7 +247,7 @@ def test_the_database_itself_refuses_overlap(store: Store, store_url: str) -> No
     plain(store_url, "UPDATE coverage SET state = 'unpublished' WHERE state = 'failed'")
 
 
-# --- nothing is made by reading -----------------------------------------------------------------------------------------
+# --- nothing is made by reading -------------------------------------------------------------------------------------
 
 
 def test_reading_an_empty_database_creates_nothing(store: Store, store_url: str) -> None:
@@ -265,7 +274,7 @@ def test_a_store_that_may_not_create_says_what_to_run(store_url: str) -> None:
         assert store.exists() is False
 
 
-# --- schema and environment ---------------------------------------------------------------------------------------------
+# --- schema and environment -----------------------------------------------------------------------------------------
 
 
 def test_migrate_names_what_it_applied(store: Store) -> None:
@@ -278,7 +287,10 @@ def test_the_environment_is_the_first_loads(store: Store, store_url: str) -> Non
     store.ensure_environment("simulator")
     store.ensure_environment("simulator")
     assert store.environment() == "simulator"
-    with open_store(store_url) as other, pytest.raises(EnvironmentMismatchError, match="simulator.*production") as told:
+    with (
+        open_store(store_url) as other,
+        pytest.raises(EnvironmentMismatchError, match=r"simulator.*production") as told,
+    ):
         other.ensure_environment("production")
     assert (told.value.facts["recorded"], told.value.facts["environment"]) == ("simulator", "production")
     assert "--store" in str(told.value)
@@ -326,7 +338,7 @@ def test_view_has_the_columns_of_the_contract(store: Store, store_url: str) -> N
         plain(store_url, "DELETE FROM klines")
 
 
-# --- values -------------------------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["123456789012.12345678", "0.00000001", "0", "1000"])
@@ -383,7 +395,7 @@ def test_rows_come_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == 14
 
 
-# --- datasets keyed by ids ----------------------------------------------------------------------------------------------
+# --- datasets keyed by ids ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -438,9 +450,9 @@ def test_a_dataset_registered_later_is_made_by_its_first_write(store: Store, tic
     assert store.write(batch_of([tick(0)], 0, 1, series=ticks, dataset=TICKS)).rows_inserted == 1
 
 
-# --- several processes --------------------------------------------------------------------------------------------------
+# --- several processes ----------------------------------------------------------------------------------------------
 
-_FORK = multiprocessing.get_context("spawn")
+_SPAWN = multiprocessing.get_context("spawn")
 
 
 def _migrate(url: str, barrier: Any, results: Any) -> None:
@@ -448,7 +460,7 @@ def _migrate(url: str, barrier: Any, results: Any) -> None:
         barrier.wait(60)
         try:
             results.put(store.migrate())
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - the parent process judges
             results.put(repr(error))
 
 
@@ -461,13 +473,33 @@ def _write(url: str, first: bool, barrier: Any, results: Any) -> None:
                 start = i * 10 if first else 390 - i * 10
                 total += store.write(klines(start, start + 25))
             results.put(total)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - the parent process judges
             results.put(repr(error))
 
 
+def _die(url: str, step: str) -> None:
+    store = open_store(url)
+    store.write(klines(0, 5))
+    setattr(store, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    store.write(klines(5, 10))
+
+
+@pytest.mark.parametrize("step", ["_lock", "_write_rows", "_write_line", "_write_coverage", "_commit"])
+def test_a_kill_at_any_step_leaves_the_batch_out(store: Store, store_url: str, step: str) -> None:
+    """The process dies instead of doing the step: rows, line and coverage are those of before."""
+    process = _SPAWN.Process(target=_die, args=(store_url, step))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert store.row_counts("klines", SERIES, [EVER]) == [5]
+    assert known(store) == [(0, 5, "complete", 5)]
+    assert store.write(klines(0, 10)) == WriteResult(10, rows_inserted=5, rows_unchanged=5)
+    assert plain(store_url, "SELECT count(*) FROM ingest_log") == [(2,)]
+
+
 def _together(work: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
-    barrier, results = _FORK.Barrier(len(arguments)), _FORK.Queue()
-    processes = [_FORK.Process(target=work, args=(*given, barrier, results)) for given in arguments]
+    barrier, results = _SPAWN.Barrier(len(arguments)), _SPAWN.Queue()
+    processes = [_SPAWN.Process(target=work, args=(*given, barrier, results)) for given in arguments]
     for process in processes:
         process.start()
     found = [results.get(timeout=120) for _ in processes]

@@ -1,0 +1,247 @@
+"""What only PostgreSQL has: roles, sessions, schemas, plans."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from airflow_provider_binance.errors import StoreError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.records import WriteResult
+from airflow_provider_binance.store import open_store, postgres_rows, schema_sql
+from airflow_provider_binance.store.postgres import PostgresStore
+from tests.fix_postgres import driver_url
+from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, plain
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def url(postgres_database: str) -> str:
+    return postgres_database
+
+
+@pytest.fixture
+def role(url: str) -> Iterator[str]:
+    """The URL for a role that may connect and nothing else."""
+    name = "ingest_test_role"
+    plain(url, f"DROP ROLE IF EXISTS {name}")
+    plain(url, f"CREATE ROLE {name} LOGIN PASSWORD 'geheim'")
+    yield make_url(url).set(username=name, password="geheim").render_as_string(hide_password=False)
+    plain(url, f"DROP OWNED BY {name}")
+    plain(url, f"DROP ROLE {name}")
+
+
+def test_a_second_run_writes_nothing(url: str) -> None:
+    """Reading methods leave no trace in the statistics of any table."""
+    with open_store(url) as store:
+        store.ensure_environment("simulator")
+        store.write(klines(0, 100))
+    count = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del), pg_stat_force_next_flush()::text FROM pg_stat_user_tables"
+    before = plain(url, count)
+    with open_store(url) as store:
+        store.ensure_environment("simulator")
+        assert store.migrate() == []
+        assert len(store.coverage("klines", [SERIES], *EVER)[SERIES]) == 1
+        assert len(list(store.rows("klines", SERIES, *EVER))) == 100
+        assert store.row_counts("klines", SERIES, [EVER]) == [100]
+        assert store._query("SELECT pg_current_xact_id_if_assigned()") == [(None,)]  # type: ignore[attr-defined]
+    assert plain(url, count) == before
+
+
+def test_an_identical_load_touches_no_row(url: str) -> None:
+    with open_store(url) as store:
+        store.write(klines(0, 100))
+        before = plain(url, "SELECT ctid::text, xmin::text FROM klines_data ORDER BY 1")
+        store.write(klines(0, 100))
+    assert plain(url, "SELECT ctid::text, xmin::text FROM klines_data ORDER BY 1") == before
+
+
+def test_tables_live_in_the_schema_that_was_asked_for(url: str) -> None:
+    """Any name, and two schemas in one database know nothing of each other."""
+    for schema in ('we"ird %s $$', "Zweites"):
+        with open_store(url, schema=schema) as store:
+            store.ensure_environment("simulator" if schema == "Zweites" else "testnet")
+            assert store.write(klines(0, 10)).rows_inserted == 10
+            assert store.write(klines(0, 12, close="2")).rows_updated == 10
+            assert len(store.coverage("klines", [SERIES], *EVER)[SERIES]) == 1
+            assert len(list(store.rows("klines", SERIES, *EVER))) == 12
+    assert plain(url, 'SELECT count(*) FROM "Zweites".klines') == [(12,)]
+    assert (
+        plain(url, "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'public'")
+        == []
+    )
+
+
+def test_the_key_is_used_through_the_view(url: str) -> None:
+    """Filters on market, symbol, interval and open_time of the view reach the primary key of the table."""
+    with open_store(url) as store:
+        for i in range(20):
+            store.write(klines(0, 1_000, series=type(SERIES)("spot", "klines", f"S{i}USDT", "1m")))
+    plain(url, "ANALYZE klines_data, series")
+    plan = plain(
+        url,
+        "EXPLAIN SELECT * FROM klines WHERE market = 'spot' AND symbol = 'S3USDT' AND \"interval\" = '1m' "
+        "AND open_time >= '2024-01-01T00:10Z' AND open_time < '2024-01-01T00:20Z'",
+    )
+    text = "\n".join(line[0] for line in plan)
+    assert "klines_data_pkey" in text
+    assert re.search(r"Index Cond: .*series_id = .*open_time", text), text
+    assert "Seq Scan on klines_data" not in text
+
+
+def test_fixed_width_columns_come_first(url: str) -> None:
+    with open_store(url) as store:
+        store.migrate()
+    columns = "FROM pg_attribute WHERE attrelid = 'klines_data'::regclass AND attnum > 0 ORDER BY attnum"
+    lines = plain(url, f"SELECT attname, attlen {columns}")
+    assert [name for name, length in lines if length > 0] == ["open_time", "close_time", "series_id", "trade_count"]
+    assert [name for name, _ in lines[:4]] == ["open_time", "close_time", "series_id", "trade_count"]
+
+
+def test_a_unique_violation_falls_back_to_the_comparison(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A foreign writer that took no lock came between probe and COPY."""
+    with open_store(url) as store:
+        store.write(klines(50, 60))
+        real = postgres_rows._copy
+
+        def late(store: PostgresStore, table: str, rows: Any, series_id: int) -> int:
+            if "klines_data" in table:
+                plain(
+                    url,
+                    "INSERT INTO klines_data (open_time, close_time, series_id, trade_count, open, high, low, "
+                    "close, volume, taker_buy_base_volume) SELECT '2024-01-01T00:03Z', '2024-01-01T00:03:59.999Z', series_id, 3, "
+                    "1, 1, 1, 1, 1, 1 FROM series",
+                )
+            return real(store, table, rows, series_id)
+
+        monkeypatch.setattr(postgres_rows, "_copy", late)
+        assert store.write(klines(0, 10)) == WriteResult(10, rows_inserted=9, rows_updated=1)
+        assert len(store.coverage("klines", [SERIES], *EVER)[SERIES]) == 2
+
+
+def test_a_lost_connection_is_unavailable_and_made_anew(url: str) -> None:
+    """A server that goes away in mid-transaction: nothing of the batch is there, and the next call goes on."""
+    with open_store(url) as store:
+        store.write(klines(0, 5))
+
+        def cut(*_: Any) -> None:
+            (pid,) = store._query("SELECT pg_backend_pid()")[0]  # type: ignore[attr-defined]
+            plain(url, "SELECT pg_terminate_backend(%s)", [pid])
+            store._query("SELECT 1")  # type: ignore[attr-defined]
+
+        store._write_line = cut  # type: ignore[attr-defined]
+        with pytest.raises(StoreUnavailableError) as told:
+            store.write(klines(5, 10))
+        assert told.value.retryable
+        del store._write_line  # type: ignore[attr-defined]
+        assert store.row_counts("klines", SERIES, [EVER]) == [5]
+        assert store.write(klines(5, 10)).rows_inserted == 5
+
+
+def test_missing_rights_are_named_with_the_way_out(url: str, role: str) -> None:
+    """No CREATE: the DDL is for the owner. The DDL alone: the missing grants are named. With them: it works."""
+    with open_store(role) as store:
+        with pytest.raises(StoreRightsError, match=r"may not CREATE.*binance-ingest migrate --sql") as told:
+            store.ensure_environment("simulator")
+        assert "geheim" not in str(told.value)
+        assert not told.value.retryable
+    with open_store(role, schema="others") as store, pytest.raises(StoreRightsError, match="may not CREATE"):
+        store.migrate()
+    plain(url, schema_sql("postgresql", "others"))
+    with open_store(role, schema="others", create=False) as store:
+        with pytest.raises(StoreRightsError, match=r"may not SELECT.*grant"):
+            store.ensure_environment("simulator")
+        plain(url, "GRANT USAGE ON SCHEMA others TO ingest_test_role")
+        plain(url, "GRANT SELECT ON ALL TABLES IN SCHEMA others TO ingest_test_role")
+        with pytest.raises(StoreRightsError, match=r"may not INSERT"):
+            store.ensure_environment("simulator")
+        plain(url, "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA others TO ingest_test_role")
+        store.ensure_environment("simulator")
+        assert store.migrate() == []
+        assert store.write(klines(0, 10)).rows_inserted == 10
+        assert store.write(klines(0, 10, close="2")).rows_updated == 10
+
+
+def test_a_read_only_database_is_told(url: str) -> None:
+    with open_store(url) as store:
+        store.migrate()
+    name = make_url(url).database
+    plain(url, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    with open_store(url) as store:
+        assert store.exists()
+        with pytest.raises(StoreRightsError, match="read-only"):
+            store.ensure_environment("simulator")
+
+
+def test_settings_of_the_database_do_not_matter(url: str) -> None:
+    """Time-outs, isolation and date style that an administrator set for other work."""
+    name = make_url(url).database
+    for setting in (
+        "statement_timeout = 1",
+        "default_transaction_isolation = 'serializable'",
+        "datestyle = 'SQL, DMY'",
+        "search_path = 'public'",
+    ):
+        plain(url, f'ALTER DATABASE "{name}" SET {setting}')
+    with open_store(url) as store:
+        assert store.write(klines(0, 5_000)).rows_inserted == 5_000
+        assert store.write(klines(0, 5_000, close="2")).rows_updated == 5_000
+        assert next(store.rows("klines", SERIES, *EVER)) == kline(0, close="2")
+    for setting in ("statement_timeout", "datestyle"):
+        plain(url, f'ALTER DATABASE "{name}" RESET {setting}')
+    assert plain(url, "SELECT DISTINCT old_value FROM corrections") == [("1.5",)]
+
+
+def test_the_series_lock_is_held_to_commit(url: str) -> None:
+    """A second writer of the series waits; one of another series does not."""
+    other = type(SERIES)("spot", "klines", "ETHUSDT", "1m")
+    with open_store(url) as first, open_store(url) as second:
+        first.write(klines(0, 5))
+        second.write(klines(0, 5, series=other))
+        done = threading.Event()
+        real = first._commit  # type: ignore[attr-defined]
+
+        def commit() -> None:
+            thread.start()
+            assert not done.wait(0.5), "the second writer did not wait"
+            real()
+
+        def write() -> None:
+            second.write(klines(0, 10))
+            done.set()
+
+        thread = threading.Thread(target=write)
+        first._commit = commit  # type: ignore[attr-defined]
+        with open_store(url) as third:
+            first.write(klines(5, 20))
+            third.write(klines(0, 10, series=other))
+        thread.join(30)
+        assert done.is_set()
+        assert first.row_counts("klines", SERIES, [EVER]) == [20]
+
+
+def test_a_failure_in_the_middle_leaves_nothing(url: str) -> None:
+    with open_store(url) as store:
+        store.migrate()
+        with pytest.raises(StoreError, match="null value"):
+            store.write(batch_of([*(kline(i) for i in range(9)), kline(9, close=None)], 0, 10))
+        assert plain(url, "SELECT * FROM ingest_log") == []
+        assert store.write(klines(0, 10)).rows_inserted == 10
+
+
+def test_times_and_text_do_not_depend_on_the_session(url: str) -> None:
+    with open_store(url) as store:
+        store.write(klines(0, 3))
+        store.write(klines(0, 3, close="2"))
+    ((zone,),) = plain(url, "SHOW timezone")
+    assert zone == "America/New_York"
+    keys = plain(url, "SELECT key FROM corrections ORDER BY key")
+    assert keys[0][0].endswith('"open_time": "2024-01-01T00:00:00Z"}')
+    with psycopg.connect(driver_url(url)) as reader:
+        assert reader.execute("SELECT open_time AT TIME ZONE 'UTC' FROM klines ORDER BY 1").fetchone() is not None

@@ -1,0 +1,113 @@
+"""What only SQLite has: a file, its journal, its locks."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_binance.errors import StoreError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.records import WriteResult
+from airflow_provider_binance.store import open_store, schema_sql, sqlite
+from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, plain
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ingest.db"
+
+
+def test_reading_makes_no_file_and_changes_none(path: Path) -> None:
+    """A plan before the first load, and a second run, leave the folder as it was."""
+    with open_store(path) as store:
+        assert store.coverage("klines", [SERIES], *EVER) == {SERIES: []}
+        assert store.exists() is False
+    assert not path.exists()
+    with open_store(path) as store:
+        store.ensure_environment("simulator")
+        store.write(klines(0, 100))
+
+    def look() -> tuple[str, int, list[Path]]:
+        return hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns, list(path.parent.iterdir())
+
+    before = look()
+    with open_store(path) as store:
+        store.ensure_environment("simulator")
+        assert store.migrate() == []
+        assert len(store.coverage("klines", [SERIES], *EVER)[SERIES]) == 1
+        assert store.row_counts("klines", SERIES, [EVER]) == [100]
+        assert len(list(store.rows("klines", SERIES, *EVER))) == 100
+        assert store.series() == [SERIES]
+    assert look() == before
+
+
+def test_the_journal_is_wal(path: Path) -> None:
+    with open_store(path) as store:
+        store.migrate()
+    assert plain(f"sqlite:///{path}", "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_an_emptied_file_is_an_empty_database(path: Path) -> None:
+    path.touch()
+    with open_store(path) as store:
+        assert store.exists() is False
+        assert store.write(klines(0, 1)).rows_inserted == 1
+
+
+def test_another_writer_is_waited_for_and_then_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    with open_store(path) as store:
+        store.write(klines(0, 1))
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match="locked") as told:
+            store.write(klines(0, 2))
+        assert told.value.retryable
+        assert store.row_counts("klines", SERIES, [EVER]) == [1]
+        other.execute("COMMIT")
+        other.close()
+        assert store.write(klines(0, 2)) == WriteResult(2, rows_inserted=1, rows_unchanged=1)
+
+
+def test_what_is_no_database_is_told(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 100)
+    with open_store(path) as store, pytest.raises(StoreError, match="not a database") as told:
+        store.write(klines(0, 1))
+    assert not told.value.retryable
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with open_store(tmp_path / "no" / "x.db") as store, pytest.raises(StoreUnavailableError, match=r"no/x\.db"):
+        store.write(klines(0, 1))
+
+
+def test_a_file_that_may_not_be_written_is_told(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(klines(0, 1))
+        store._db.execute("PRAGMA query_only = 1")  # type: ignore[attr-defined]  # root may write to any file
+        with pytest.raises(StoreRightsError, match="write access") as told:
+            store.write(klines(1, 2))
+        assert not told.value.retryable
+
+
+def test_a_failure_in_the_middle_leaves_nothing(path: Path) -> None:
+    """Rows of which the last breaks a rule: no row, no line, no coverage, and the store goes on."""
+    with open_store(path) as store:
+        store.migrate()
+        with pytest.raises(StoreError, match="NOT NULL"):
+            store.write(batch_of([*(kline(i) for i in range(9)), kline(9, close=None)], 0, 10))
+        assert store.row_counts("klines", SERIES, [EVER]) == [0]
+        assert plain(f"sqlite:///{path}", "SELECT * FROM ingest_log") == []
+        assert store.write(klines(0, 10)).rows_inserted == 10
+
+
+def test_the_printed_ddl_is_the_schema(path: Path) -> None:
+    database = sqlite3.connect(path)
+    database.executescript(schema_sql("sqlite"))
+    database.close()
+    with open_store(path, create=False) as store:
+        assert store.exists()
+        store.ensure_environment("simulator")
+        assert store.write(klines(0, 5)).rows_inserted == 5
