@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -26,21 +27,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Told from the raw words, so that errors in the arguments keep to --json too.
     output = Output(as_json="--json" in words, verbosity=_verbosity(words))
+    ending = threading.Lock()
+
+    def stopped(status: int) -> None:
+        if ending.acquire(blocking=False):
+            command = next((word for word in words if word in _GO_ON), "")
+            how = "terminated" if status == 128 + signal.SIGTERM else "interrupted"
+            output.stopped(how, _GO_ON.get(command, "nothing was changed"))
+
+    def leave(status: int) -> None:
+        stopped(status)
+        os._exit(status)
+
     try:
         arguments = parser_for(words).parse_args(words)
         if arguments.command == "simulate":
             from airflow_provider_binance.simulator.command import run
 
             return run(arguments)
-        with logging_to_stderr(output.verbosity, output.mask), stopping_on_signals():
+        with logging_to_stderr(output.verbosity, output.mask), stopping_on_signals(leave):
             return COMMANDS[arguments.command](arguments, output)
     except SystemExit as ended:  # --help and --version
         return ended.code if isinstance(ended.code, int) else 0
-    except (KeyboardInterrupt, Interrupted) as stop:
-        status = stop.status if isinstance(stop, Interrupted) else 130
-        command = next((word for word in words if word in _GO_ON), "")
-        output.stopped("interrupted" if status == 130 else "terminated", _GO_ON.get(command, "nothing was changed"))
-        _leave_now_if_threads_hang(status)
+    except KeyboardInterrupt as stop:
+        status = stop.status if isinstance(stop, Interrupted) else 128 + signal.SIGINT
+        stopped(status)
+        if _threads_run():
+            os._exit(status)  # Python would wait for their downloads, and every commit is whole by itself
         return status
     except IngestError as error:
         output.error(error)
@@ -58,9 +71,5 @@ def _verbosity(words: Sequence[str]) -> int:
     )
 
 
-def _leave_now_if_threads_hang(status: int) -> None:
-    """End the process if downloads still run: Python would wait for them, and every commit is whole by itself."""
-    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+def _threads_run() -> bool:
+    return any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate())
