@@ -204,7 +204,7 @@ def acquire(
     if full:
         opens_ms = (max(full) + 1) * pool.window_ms + guard_ms
         return _queue(state, ticket, priority, cost, now_ms, opens_ms - now_ms, 0)
-    if any(_most(state, w) + cost + leave > allowed for w in touched):
+    if any(_most(state, w, now_ms, pool, allowed) + cost + leave > allowed for w in touched):
         opens_ms = (touched[-1] + 1) * pool.window_ms + guard_ms
         return _queue(state, ticket, priority, cost, now_ms, min(opens_ms - now_ms, RECHECK_MS), 0)
     windows = dict(state.windows)
@@ -273,10 +273,19 @@ def _least(state: PoolState, window: int) -> int:
     return known.used + known.foreign + before.in_flight
 
 
-def _most(state: PoolState, window: int) -> int:
-    """The most: once others were seen in a window, they may have used all that the reports leave open."""
-    known = state.windows.get(window, Window())
-    return _least(state, window) + (known.foreign_high - known.foreign if known.foreign else 0)
+def _most(state: PoolState, window: int, now_ms: int, pool: Pool, allowed: int) -> int:
+    """The most: with all that the reports leave open, and with what the others will yet use if they go on as before.
+
+    Who fills the window in its first seconds leaves nothing to the others, and it is one address that is banned.
+    """
+    before, known = state.windows.get(window - 1, Window()), state.windows.get(window, Window())
+    elapsed_ms = min(max(0, now_ms - window * pool.window_ms), pool.window_ms)
+    # A burst of the others in the first moments is no rate yet.
+    rate = known.foreign / max(elapsed_ms, pool.window_ms // 6)
+    rate = max(rate, before.foreign / pool.window_ms)
+    foreseen = min(int(rate * (pool.window_ms - elapsed_ms)), allowed // 2)
+    open_ = known.foreign_high - known.foreign if known.foreign else 0
+    return _least(state, window) + open_ + foreseen
 
 
 def _leave_for_others(

@@ -120,7 +120,7 @@ class BinanceRest:
 
         found: MeteredClient | None = getattr(self._threads, "client", None)
         if found is None:
-            found = self._threads.client = MeteredClient(self.config, self._opened_session(), self._server_offset)
+            found = self._threads.client = MeteredClient.make(self.config, self._opened_session(), self._server_offset)
         return found
 
     def measure(self, meter: Meter | None = None) -> AbstractContextManager[Meter]:

@@ -11,7 +11,7 @@ import urllib3
 
 from airflow_provider_binance.errors import BinanceError, ConfigError, MalformedResponseError, UnreachableError
 from airflow_provider_binance.market import Market
-from airflow_provider_binance.masking import mask_url
+from airflow_provider_binance.masking import mask_url, mask_values
 from airflow_provider_binance.rest import failures
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.meter import count
@@ -49,6 +49,9 @@ def fetch(client: MeteredClient, method: str, market: Market, path: str, query: 
             body = _read(response, time.monotonic() + READ_TIMEOUTS * timeout)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _transport_error(error, market, path) from None  # its causes have the URL in their text
+    if not response.ok:
+        # Who refuses a key may repeat it.
+        body = mask_values(body.decode("utf-8", "replace"), client.secrets).encode()
     refusal = failures.failure(
         response.status_code, response.headers, body, market=market, path=path, now_ms=clock.now_ms()
     )
@@ -60,6 +63,8 @@ def fetch(client: MeteredClient, method: str, market: Market, path: str, query: 
 
 
 def _read(response: requests.Response, deadline: float) -> bytes:
+    if response._content_consumed:  # type: ignore[attr-defined]  # the adapter wanted to know how long a ban is
+        return response.content
     chunks: list[bytes] = []
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         chunks.append(chunk)
@@ -74,6 +79,8 @@ def _transport_error(error: Exception, market: Market, path: str) -> BinanceErro
     text = f"{market} {path}: {mask_url(str(error))}"
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return ConfigError(f"{text}. Set {market}_rest_url to scheme and host, like https://api.binance.com")
+    if isinstance(error, requests.TooManyRedirects):
+        return MalformedResponseError(f"{market} {path}: redirects are not followed; is {market}_rest_url right?")
     cut_short = (
         requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError,
         urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError,

@@ -64,12 +64,18 @@ def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int) -
 
 
 def plan_cost(market: Market, interval: Interval, start_us: int, end_us: int) -> tuple[int, int]:
-    """Requests and weight of a window."""
-    requests = weight = 0
-    for page in plan_pages(market, interval, start_us, end_us):
-        requests += 1
-        weight += page.weight
-    return requests, weight
+    """Requests and weight of a window, without making its pages."""
+    limits = _LIMITS[market]
+    most_days = KLINES.rest[market].max_window_days
+    if most_days and interval.size_us * limits[-1] > most_days * DAY_US:
+        # Pages end where the window must: few, since such intervals are long.
+        planned = list(plan_pages(market, interval, start_us, end_us))
+        return len(planned), sum(page.weight for page in planned)
+    rows = interval.count(start_us, end_us)
+    limit = _cheapest(market)
+    cheap_pages = max(0, -(-(rows - 3 * limits[-1]) // limit))
+    weight, requests, _ = _best_plan(market, rows - cheap_pages * limit)
+    return cheap_pages + requests, cheap_pages * page_cost(market, limit) + weight
 
 
 def next_page(
@@ -93,8 +99,14 @@ def _best_limit(market: Market, rows: int) -> int:
     """The limit of the first page of the best plan for so many rows."""
     limits = _LIMITS[market]
     if rows > 3 * limits[-1]:
-        return min(limits, key=lambda limit: page_cost(market, limit) / limit)
+        return _cheapest(market)
     return -_best_plan(market, rows)[2]
+
+
+@cache
+def _cheapest(market: Market) -> int:
+    """The limit whose rows weigh the least."""
+    return min(_LIMITS[market], key=lambda limit: page_cost(market, limit) / limit)
 
 
 @cache

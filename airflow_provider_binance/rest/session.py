@@ -5,23 +5,24 @@ Importing this module imports python-binance and requests, which is why only `cl
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import requests
-from binance.base_client import BaseClient
 from binance.client import Client
 from binance.exceptions import BinanceAPIException
 from requests.adapters import HTTPAdapter
 
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import BannedError, ThrottledError
+from airflow_provider_binance.errors import BannedError, ConfigError, ThrottledError
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.rest import budget, failures
@@ -222,16 +223,7 @@ def open_session(config: BinanceConfig, turnstile: Turnstile, clocks: Mapping[Ma
     return session
 
 
-class _WithoutLoop(BaseClient):
-    """Keeps `Client` from making an event loop per thread, which only its websocket calls need and then make."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["loop"] = object()
-        super().__init__(*args, **kwargs)
-        del self.loop
-
-
-class MeteredClient(Client, _WithoutLoop):
+class MeteredClient(Client):
     """python-binance's `Client`, unchanged but for its session, its hosts and its clock.
 
     python-binance keeps the last answer on the client, so: one client per thread, over one shared session.
@@ -244,14 +236,64 @@ class MeteredClient(Client, _WithoutLoop):
         server_offset: Callable[[Market, bool], float],
     ) -> None:
         self._shared_session = session
+        self._websockets: dict[str, tuple[type, str]] = {}
+        self._opened: dict[str, Any] = {}
         self._server_offset = server_offset
         self._base_urls = {market: config.rest_url(market) for market in Market}
         self.request_timeout_seconds = config.request_timeout_seconds
+        self.secrets = config.secrets()
+        self._production = config.environment == "production"
         secrets = (config.api_key, config.api_secret, config.private_key, config.private_key_password)
         key, secret, private_key, password = (s.get_secret_value() if s else None for s in secrets)
         timeouts = {"timeout": self.request_timeout_seconds}
         super().__init__(key, secret, timeouts, private_key=private_key, private_key_pass=password, ping=False)
         self._point_at(config)
+
+    @classmethod
+    def make(
+        cls,
+        config: BinanceConfig,
+        session: requests.Session,
+        server_offset: Callable[[Market, bool], float],
+    ) -> MeteredClient:
+        """A client, made in a thread of its own: python-binance makes an event loop when its thread has none, and leaves
+        it open. What needs a loop, its websocket API, gets the caller's when it is used."""
+
+        def build() -> MeteredClient:
+            client = cls(config, session, server_offset)
+            loop = client.loop
+            asyncio.set_event_loop(None)
+            loop.close()
+            return client
+
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(build).result()
+
+    @property
+    def ws_api(self) -> Any:
+        """python-binance's websocket API of spot, production only: it is not metered, and has no other host here."""
+        return self._websocket_api("ws_api")
+
+    @ws_api.setter
+    def ws_api(self, made: Any) -> None:
+        self._websockets["ws_api"] = (type(made), made._url)
+
+    @property
+    def ws_future(self) -> Any:
+        """As `ws_api`, of um."""
+        return self._websocket_api("ws_future")
+
+    @ws_future.setter
+    def ws_future(self, made: Any) -> None:
+        self._websockets["ws_future"] = (type(made), made._url)
+
+    def _websocket_api(self, name: str) -> Any:
+        if not self._production:
+            raise ConfigError("python-binance's websocket API calls reach production only", field="environment")
+        if name not in self._opened:
+            kind, url = self._websockets[name]
+            self._opened[name] = kind(url=url, tld=self.tld)
+        return self._opened[name]
 
     def _init_session(self) -> requests.Session:
         self._shared_session.headers.update(self._get_headers())
