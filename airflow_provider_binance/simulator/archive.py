@@ -11,7 +11,7 @@ import hashlib
 import struct
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -47,6 +47,7 @@ SPOT_MICROSECONDS_SINCE_MS = to_ms("2025-01-01")
 BYTES_PER_CANDLE = 72
 BYTES_PER_FILE = 600
 EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
+CANDLES_PER_PART = 45_000
 CACHED_BYTES = 96 * 2**20
 SHA256_HEX_LENGTH = 64
 
@@ -215,10 +216,19 @@ class Archive:
         if recordings is not None and self._recorded_names(file) is not None:
             hidden = [(each.start_ms, each.end_ms) for each in self._hidden(file)]
             return recordings.archive_content(file.series, file.base_name, written, make_zip, hidden)
-        rows = self.exchange.rows(
-            *file.series, file.start_ms, file.end_ms - 1, as_of_ms=file.published_ms, source=file.partition
-        )
-        return make_zip(f"{file.base_name}.csv", csv_bytes(file, rows), written, file.planned_size)
+        return make_zip(f"{file.base_name}.csv", self._csv_parts(file), written, file.planned_size)
+
+    def _csv_parts(self, file: ArchiveFile) -> Iterator[bytes]:
+        """The CSV piece by piece: a month of seconds at once would take gigabytes."""
+        if file.instrument.market != "spot" and file.start_ms >= FUTURES_HEADER_SINCE_MS:
+            yield HEADER.encode()
+        step_ms = CANDLES_PER_PART * LENGTH_MS[file.interval]
+        for start_ms in range(file.start_ms, file.end_ms, step_ms):
+            end_ms = min(start_ms + step_ms, file.end_ms)
+            rows = self.exchange.rows(
+                *file.series, start_ms, end_ms - 1, as_of_ms=file.published_ms, source=file.partition
+            )
+            yield csv_bytes(file, rows)
 
     def _hidden(self, file: ArchiveFile) -> list[Hidden]:
         """What the file lacks."""
@@ -270,22 +280,25 @@ def _parse_period(instrument: Instrument, interval: str, partition: str, name: s
 
 
 def csv_bytes(file: ArchiveFile, rows: list[Row]) -> bytes:
-    """The CSV inside a zip: a header row in newer futures files, microseconds in newer spot files."""
-    spot = file.instrument.market == "spot"
-    lines = [] if spot or file.start_ms < FUTURES_HEADER_SINCE_MS else [HEADER]
-    if spot and file.start_ms >= SPOT_MICROSECONDS_SINCE_MS:
-        lines += [
+    """Lines of a CSV; times in newer spot files are microseconds."""
+    if file.instrument.market == "spot" and file.start_ms >= SPOT_MICROSECONDS_SINCE_MS:
+        lines = [
             f"{row[0]}000,{','.join(row[1:6])},{row[6]}999,{row[7]},{row[8]},{','.join(row[9:])}\n" for row in rows
         ]
     else:
-        lines += [f"{row[0]},{','.join(row[1:6])},{row[6]},{row[7]},{row[8]},{','.join(row[9:])}\n" for row in rows]
+        lines = [f"{row[0]},{','.join(row[1:6])},{row[6]},{row[7]},{row[8]},{','.join(row[9:])}\n" for row in rows]
     return "".join(lines).encode()
 
 
-def make_zip(member: str, data: bytes, written: datetime, size: int | None = None) -> bytes:
+def make_zip(member: str, parts: Iterable[bytes], written: datetime, size: int | None = None) -> bytes:
     """A zip with one deflated member, reproducible, and ``size`` bytes long where that is possible."""
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)
+    pieces, checksum, length = [], 0, 0
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+        length += len(part)
+        pieces.append(packer.compress(part))
+    packed = b"".join(pieces) + packer.flush(zlib.Z_FULL_FLUSH)
     last_block = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS).flush()
     name = member.encode()
     frame = 30 + 46 + 22 + 2 * len(name)
@@ -300,7 +313,7 @@ def make_zip(member: str, data: bytes, written: datetime, size: int | None = Non
     dos_date = (written.year - 1980) << 9 | written.month << 5 | written.day
     utf8_name = 0x800
     common = struct.pack(
-        "<HHHHHIIIHH", 20, utf8_name, 8, dos_time, dos_date, zlib.crc32(data), len(packed), len(data), len(name), 0
+        "<HHHHHIIIHH", 20, utf8_name, 8, dos_time, dos_date, checksum, len(packed), length, len(name), 0
     )
     local = b"PK\x03\x04" + common + name + packed
     central = b"PK\x01\x02" + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name

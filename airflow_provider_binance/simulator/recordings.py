@@ -27,7 +27,7 @@ from airflow_provider_binance.simulator.recording_formats import archive_lines, 
 from airflow_provider_binance.simulator.recording_formats import first_open as first_recorded_open
 
 Key = tuple[str, str, str]
-ZipMaker = Callable[[str, bytes, datetime], bytes]
+ZipMaker = Callable[[str, list[bytes], datetime], bytes]
 
 _ARCHIVE_PATH = re.compile(
     r"(?:spot|futures/(?P<futures>um|cm))/(?P<partition>daily|monthly)/klines/(?P<symbol>[^/]+)/(?P<interval>\w+)/"
@@ -154,7 +154,7 @@ class Recordings:
         text = read_text(recording.path)
         if hidden:
             text = "".join(line for line in text.splitlines(keepends=True) if not _is_hidden(line, hidden))
-        return make_zip(f"{base_name}.csv", text.encode(), written)
+        return make_zip(f"{base_name}.csv", [text.encode()], written)
 
     def archive_checksum(self, key: Key, base_name: str) -> str | None:
         """The published CHECKSUM of a recorded file, if it was recorded, too."""
