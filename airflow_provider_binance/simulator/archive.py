@@ -1,19 +1,17 @@
 """The public archive: which kline files exist when, and their bytes.
 
 A file's size must be known before its content is, since a listing of years of files would take minutes to compute
-otherwise. So synthetic zips are padded to a size that follows from the number of candles: with empty deflate blocks,
-which every reader skips.
+otherwise. So synthetic zips are padded to a size that follows from the number of candles.
 """
 
 from __future__ import annotations
 
 import hashlib
-import struct
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from airflow_provider_binance.simulator.candles import Row
 from airflow_provider_binance.simulator.clock import from_ms, to_ms
@@ -30,6 +28,7 @@ from airflow_provider_binance.simulator.intervals import (
     floor_open,
     next_open,
 )
+from airflow_provider_binance.simulator.zips import make_zip
 
 FOLDER = {"spot": "data/spot", "um": "data/futures/um", "cm": "data/futures/cm"}
 # A file system that ignores case could not tell 1M from 1m.
@@ -46,7 +45,6 @@ SPOT_MICROSECONDS_SINCE_MS = to_ms("2025-01-01")
 # Deflated candles are some 40 to 60 bytes long; a little more, so that nearly every file can be padded to it.
 BYTES_PER_CANDLE = 72
 BYTES_PER_FILE = 600
-EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
 CANDLES_PER_PART = 45_000
 CACHED_BYTES = 96 * 2**20
 SHA256_HEX_LENGTH = 64
@@ -288,34 +286,3 @@ def csv_bytes(file: ArchiveFile, rows: list[Row]) -> bytes:
     else:
         lines = [f"{row[0]},{','.join(row[1:6])},{row[6]},{row[7]},{row[8]},{','.join(row[9:])}\n" for row in rows]
     return "".join(lines).encode()
-
-
-def make_zip(member: str, parts: Iterable[bytes], written: datetime, size: int | None = None) -> bytes:
-    """A zip with one deflated member, reproducible, and ``size`` bytes long where that is possible."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-    pieces, checksum, length = [], 0, 0
-    for part in parts:
-        checksum = zlib.crc32(part, checksum)
-        length += len(part)
-        pieces.append(packer.compress(part))
-    packed = b"".join(pieces) + packer.flush(zlib.Z_FULL_FLUSH)
-    last_block = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS).flush()
-    name = member.encode()
-    frame = 30 + 46 + 22 + 2 * len(name)
-    comment = b""
-    if size is not None and size > frame + len(packed) + len(last_block):
-        blocks, rest = divmod(size - frame - len(packed) - len(last_block), len(EMPTY_BLOCK))
-        packed += EMPTY_BLOCK * blocks
-        comment = b" " * rest
-    packed += last_block
-    written -= timedelta(seconds=written.second % 2)
-    dos_time = written.hour << 11 | written.minute << 5 | written.second // 2
-    dos_date = (written.year - 1980) << 9 | written.month << 5 | written.day
-    utf8_name = 0x800
-    common = struct.pack(
-        "<HHHHHIIIHH", 20, utf8_name, 8, dos_time, dos_date, checksum, len(packed), length, len(name), 0
-    )
-    local = b"PK\x03\x04" + common + name + packed
-    central = b"PK\x01\x02" + struct.pack("<H", 20) + common + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name
-    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local), len(comment)) + comment
-    return local + central + end
