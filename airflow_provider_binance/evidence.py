@@ -22,12 +22,16 @@ _MOST_NAMES = 4
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Who was asked about a stretch and had no rows: archive files by name, REST by time (first, last)."""
+    """Who was asked about a stretch and had no rows: archive files by name, REST by time (first, last).
+
+    `forced` names the one source that was allowed: a load that may ask others need not wait.
+    """
 
     archive: tuple[str, ...] = ()
     corrupt: tuple[str, ...] = ()
     rest: tuple[int, ...] = ()
     note: str = ""
+    forced: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Evidence:
@@ -41,6 +45,7 @@ class Evidence:
                 tuple(loaded.get("corrupt", ())),
                 tuple(to_us(datetime.fromisoformat(at)) for at in loaded.get("rest", ())),
                 str(loaded.get("note", "")),
+                str(loaded.get("forced", "")),
             )
         except (ValueError, AttributeError, TypeError):
             return cls(note=text)
@@ -51,6 +56,7 @@ class Evidence:
             "corrupt": list(self.corrupt),
             "rest": [iso(at) for at in self.rest],
             "note": self.note,
+            "forced": self.forced,
         }
         kept = {name: value for name, value in facts.items() if value}
         return json.dumps(kept, ensure_ascii=False, sort_keys=True) if kept else ""
@@ -97,6 +103,7 @@ def settle(stretch: Stretch, now_us: int, *, rest_usable: bool) -> CoverageRange
     )
     if rest_agrees:
         state, next_check_us = State.EXCHANGE_GAP, None
+        evidence = replace(evidence, forced="")
     elif evidence.archive and not rest_usable:
         state, next_check_us = State.UNAVAILABLE, None
     elif evidence.corrupt and not evidence.rest and not evidence.archive:

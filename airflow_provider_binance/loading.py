@@ -65,7 +65,8 @@ class SeriesTask:
     """One series to be loaded: its stretches, where they may come from, and the tally.
 
     `life_start_us` and `life_end_us` are given where the symbol's life is known to the day only: what is without rows
-    from or up to there is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them.
+    from or up to there is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them. `rest_serves`:
+    whether REST knows the symbol, allowed or not. `forced`: the one source that is allowed, or ''.
     """
 
     series: Series
@@ -75,6 +76,8 @@ class SeriesTask:
     life_start_us: int | None = None
     life_end_us: int | None = None
     confirms: bool = False
+    rest_serves: bool = True
+    forced: str = ""
     tally: Tally = field(default_factory=Tally)
     left: list[Stretch] = field(default_factory=list)
 
@@ -229,6 +232,7 @@ class Loader:
         if fetched.refusal is not None:
             log.warning("REST does not serve %s: %s", task.series, fetched.refusal)
             task.sources = replace(task.sources, rest=False)
+            task.rest_serves = False
             task.left += unit.stretches
             return
         rows = fetched.rows.within([(stretch.start_us, stretch.end_us) for stretch in unit.stretches])
@@ -271,7 +275,8 @@ class Loader:
                 bounds = stretch.start_us, stretch.end_us
                 ranges.append(CoverageRange(*bounds, State.NOT_LISTED, evidence=evidence, checked_at_us=task.now_us))
             else:
-                ranges.append(settle(stretch, task.now_us, rest_usable=task.sources.rest))
+                stretch = replace(stretch, evidence=replace(stretch.evidence, forced=task.forced))
+                ranges.append(settle(stretch, task.now_us, rest_usable=task.rest_serves))
         if ranges:
             self.store.record_coverage(task.series.dataset, task.series, ranges)
         task.left = []

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, files_between, published_by
 from airflow_provider_binance.archive.listing import Listed
-from airflow_provider_binance.evidence import Evidence, Stretch
+from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset
@@ -23,6 +23,8 @@ from airflow_provider_binance.rest.pages import Page, plan_pages
 #: Bytes of a zipped kline, to price a file of unknown size (measured: 50).
 _ROW_BYTES = 50
 _MEGABYTE = 1_000_000
+#: A row that nothing brings is dearer than any file, yet comparable with another such row.
+_NOWHERE = 1e6
 _SECONDS_PER_FILE = 0.4
 _SECONDS_PER_MEGABYTE = 0.2
 _SECONDS_PER_PAGE = 0.15
@@ -86,7 +88,7 @@ Piece = ArchivePiece | RestPiece
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What may be asked for one series: `find` None means no archive, `rest` False that REST does not serve it."""
+    """What may be asked for one series: `find` None means no archive, `rest` False that REST is not to be asked."""
 
     find: Find | None
     rest: bool
@@ -126,70 +128,87 @@ def piece_report(series: Series, piece: Piece) -> PieceReport:
     )
 
 
+Part = tuple[Stretch, ArchiveFile | None, int]
+
+
 def _cheapest(
     series: Series, interval: Interval, market: Market, stretch: Stretch, sources: Sources, now_us: int
-) -> Iterator[tuple[Stretch, ArchiveFile | None, int]]:
+) -> Iterator[Part]:
     """Parts of the stretch with the file (and its size) that brings each, or None for REST."""
     evidence = stretch.evidence
-    paging = dataset(series.dataset).rest[market]
     # REST has answered within this load: asking again at once brings nothing new.
     by_rest = sources.rest and not (evidence.rest and evidence.rest[-1] >= now_us)
     if sources.find is None or evidence.corrupt:
-        if by_rest:
-            yield stretch, None, 0
+        parts: Iterable[Part] = [(stretch, None, 0)]
+    elif evidence.archive:
+        # A month's hole is asked of its days before REST: the archive's own word first.
+        parts = _unread_days(series, interval, stretch, sources.find, now_us)
+    else:
+        paging = dataset(series.dataset).rest[market]
+        row_price = min(weight / limit for limit, weight in paging.limits.items()) if by_rest else _NOWHERE
+        months = files_between(series, Partition.MONTHLY, stretch.start_us, stretch.end_us)
+        parts = (
+            part
+            for month in months
+            for part in _by_month(series, interval, month, stretch, sources.find, row_price, now_us)
+        )
+    return (part for part in parts if part[1] is not None or by_rest)
+
+
+def _by_month(
+    series: Series,
+    interval: Interval,
+    month: ArchiveFile,
+    stretch: Stretch,
+    find: Find,
+    row_price: float,
+    now_us: int,
+) -> Iterator[Part]:
+    """The stretch's part in one month: by its file, by its days' files and REST, or all by REST."""
+    part = _clip(stretch, month, interval)
+    if part is None:
         return
-    row_price = min(weight / limit for limit, weight in paging.limits.items())
-    for month in files_between(series, Partition.MONTHLY, stretch.start_us, stretch.end_us):
-        part = _clip(stretch, month)
-        if part is None:
-            continue
-        rest_price = interval.count(part.start_us, part.end_us) * row_price if by_rest else float("inf")
-        listed = _usable(month, evidence, sources.find)
-        month_price = _price(interval, month, listed) if listed else float("inf")
-        if listed and month_price < min(rest_price, (part.end_us - part.start_us) / DAY_US):
-            yield part, month, _size(interval, month, listed)  # no day's file costs less than 1: need not be looked at
-            continue
-        daily = list(_by_days(series, interval, part, sources.find, row_price, by_rest, now_us))
-        daily_price = sum(price for _, _, _, price in daily)
-        if month_price < min(daily_price, rest_price) and listed:
-            yield part, month, _size(interval, month, listed)
-        elif daily_price < rest_price:
-            for day_part, file, size, _ in daily:
-                if file is not None or by_rest:
-                    yield day_part, file, size
-        elif by_rest:
-            yield part, None, 0
+    rest_price = interval.count(part.start_us, part.end_us) * row_price
+    listed = find(month)
+    month_price = _price(interval, month, listed) if listed else float("inf")
+    if listed and month_price < min(rest_price, (part.end_us - part.start_us) / DAY_US):
+        yield part, month, _size(interval, month, listed)  # no day's file costs less than 1: need not be looked at
+        return
+    daily = list(_by_days(series, interval, part, find, row_price, now_us))
+    daily_price = sum(price for _, _, _, price in daily)
+    if listed and month_price < min(daily_price, rest_price):
+        yield part, month, _size(interval, month, listed)
+    else:
+        for day_part, file, size, _ in daily:
+            yield day_part, file, size
 
 
 def _by_days(
-    series: Series, interval: Interval, part: Stretch, find: Find, row_price: float, by_rest: bool, now_us: int
+    series: Series, interval: Interval, part: Stretch, find: Find, row_price: float, now_us: int
 ) -> Iterator[tuple[Stretch, ArchiveFile | None, int, float]]:
     """The stretch day by day, each by its file or by REST, whichever is cheaper, with its price."""
     if not interval.has_daily_files:
-        yield part, None, 0, _rest_price(interval, part, row_price, by_rest)
+        yield part, None, 0, interval.count(part.start_us, part.end_us) * row_price
         return
     for day in files_between(series, Partition.DAILY, part.start_us, part.end_us):
-        day_part = _clip(part, day)
-        if day_part is None:
+        if (day_part := _clip(part, day, interval)) is None:
             continue
-        rest_price = _rest_price(interval, day_part, row_price, by_rest)
-        listed = _usable(day, part.evidence, find) if day.end_us <= now_us else None
+        rest_price = interval.count(day_part.start_us, day_part.end_us) * row_price
+        listed = find(day) if day.end_us <= now_us else None
         if listed and (price := _price(interval, day, listed)) <= rest_price:
             yield day_part, day, _size(interval, day, listed), price
         else:
             yield day_part, None, 0, rest_price
 
 
-#: A stretch that nothing brings is dearer than any file, yet comparable with another such stretch.
-_NOWHERE = 1e6
-
-
-def _rest_price(interval: Interval, part: Stretch, row_price: float, by_rest: bool) -> float:
-    return interval.count(part.start_us, part.end_us) * row_price if by_rest else _NOWHERE
-
-
-def _usable(file: ArchiveFile, evidence: Evidence, find: Find) -> Listed | None:
-    return None if file.name in evidence.archive else find(file)
+def _unread_days(series: Series, interval: Interval, part: Stretch, find: Find, now_us: int) -> Iterator[Part]:
+    """The stretch day by day, each with its file if that is out and was not read yet."""
+    for day in files_between(series, Partition.DAILY, part.start_us, part.end_us):
+        if (day_part := _clip(part, day, interval)) is None:
+            continue
+        is_out = interval.has_daily_files and day.end_us <= now_us and day.name not in part.evidence.archive
+        listed = find(day) if is_out else None
+        yield day_part, day if listed else None, _size(interval, day, listed) if listed else 0
 
 
 def _size(interval: Interval, file: ArchiveFile, listed: Listed) -> int:
@@ -200,8 +219,10 @@ def _price(interval: Interval, file: ArchiveFile, listed: Listed) -> float:
     return 1 + _size(interval, file, listed) / _MEGABYTE
 
 
-def _clip(stretch: Stretch, file: ArchiveFile) -> Stretch | None:
-    start_us, end_us = max(stretch.start_us, file.start_us), min(stretch.end_us, file.end_us)
+def _clip(stretch: Stretch, file: ArchiveFile, interval: Interval) -> Stretch | None:
+    """What the file brings of the stretch. A kline belongs to the file in which it opens, to the kline's own end."""
+    start_us, end_us = interval.align(file.start_us, file.end_us)
+    start_us, end_us = max(stretch.start_us, start_us), min(stretch.end_us, end_us)
     return Stretch(start_us, end_us, stretch.evidence) if start_us < end_us else None
 
 
@@ -235,8 +256,8 @@ def _weigh(pages: Sequence[Page]) -> tuple[int, int]:
 
 
 class ListedFiles:
-    """`find` for one series over the listing. A published file that the listing lacks is asked once by its checksum, as
-    far as that can bring something: files after the last listed one up to the first that is not there, a few between."""
+    """`find` for one series over the listing. A published file that the listing lacks is asked once by its checksum,
+    as far as that can bring something: after the last listed one up to the first that is not there, a few between."""
 
     _MOST_BETWEEN = 5
 

@@ -15,11 +15,10 @@ from airflow_provider_binance.planner import SourceChoice, plan_stretches
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.runtime import Runtime
-from airflow_provider_binance.windows import LISTING, NOW, Instant, check_window, parse_instant
+from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, NOW, Instant, check_window, parse_instant
 
 #: Nothing was listed at Binance before its first trade on 2017-07-14.
 GENESIS_US = 1_498_867_200_000_000
-FOREVER_US = 253_370_764_800_000_000
 
 When = datetime | str | None
 Names = Sequence[str] | str
@@ -108,7 +107,7 @@ def plan_all(runtime: Runtime, selection: Selection) -> list[Planned]:
     known = {series.symbol for series in runtime.store.series(name) if series.market == market}
     symbols = runtime.symbols.resolve(selection.symbols, market, name, known)
     wanted = [Series(market, name, symbol, interval) for symbol in symbols for interval in selection.intervals]
-    ledger = runtime.store.coverage(name, wanted, -FOREVER_US, FOREVER_US)
+    ledger = runtime.store.coverage(name, wanted, EARLIEST_US, LATEST_US)
     return [_plan_one(runtime, selection, series, ledger.get(series, [])) for series in wanted]
 
 
@@ -150,7 +149,8 @@ def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: li
     if selection.reload:
         wanted = [Stretch(start_us, end_us)]
     else:
-        wanted = list(_with_evidence(missing((start_us, end_us), ranges, now_us), ranges))
+        due = [_due(known, selection.choice) for known in ranges]
+        wanted = list(_with_evidence(missing((start_us, end_us), due, now_us), ranges))
     if wanted:
         entry.not_listed = _add_task(runtime, selection, entry, wanted, ranges, now_us)
     if selection.confirm and not selection.reload and runtime.archive_allowed:
@@ -169,6 +169,14 @@ def _needs_nothing(selection: Selection, ranges: Iterable[CoverageRange], start_
     if selection.confirm and any(r.state is State.COMPLETE and not r.confirmed_by for r in inside):
         return False
     return not missing((start_us, end_us), [r for r in inside if r.state in SETTLED], 0)
+
+
+def _due(known: CoverageRange, choice: SourceChoice) -> CoverageRange:
+    """The range, due at once if it waits only because another source than the one now chosen had been forced."""
+    waits = known.state is State.UNPUBLISHED and known.next_check_at_us is not None
+    if waits and Evidence.parse(known.evidence).forced not in ("", choice):
+        return replace(known, next_check_at_us=None)
+    return known
 
 
 def _with_evidence(gaps: Iterable[tuple[int, int]], ranges: Sequence[CoverageRange]) -> Iterator[Stretch]:
@@ -207,15 +215,19 @@ def _add_task(
         if first.at_us > start_us:
             # From the first trade of all on, so that `--start listing` knows next time where the series begins.
             outside.append(_not_listed(min(GENESIS_US, start_us), first.at_us, first.evidence, now_us))
-            wanted = _cut(wanted, first.at_us, FOREVER_US)
+            wanted = _cut(wanted, first.at_us, LATEST_US)
     if wanted and (last := runtime.symbols.listed_until(series, end_us, now_us)):
         at_us = INTERVALS[series.interval].ceil(last.at_us)
         life_end_us = None if last.is_exact else at_us
-        outside += [_not_listed(s.start_us, s.end_us, last.evidence, now_us) for s in _cut(wanted, at_us, FOREVER_US)]
-        wanted = _cut(wanted, -FOREVER_US, at_us)
+        outside += [_not_listed(s.start_us, s.end_us, last.evidence, now_us) for s in _cut(wanted, at_us, LATEST_US)]
+        wanted = _cut(wanted, EARLIEST_US, at_us)
     if wanted:
         sources = runtime.sources(series, selection.choice, now_us)
-        entry.tasks.append(SeriesTask(series, wanted, sources, now_us, life_start_us, life_end_us))
+        serves = runtime.symbols.rest_serves(selection.market, series.symbol, now_us)
+        forced = "" if selection.choice is SourceChoice.AUTO else str(selection.choice)
+        entry.tasks.append(
+            SeriesTask(series, wanted, sources, now_us, life_start_us, life_end_us, rest_serves=serves, forced=forced)
+        )
     return tuple(outside)
 
 
