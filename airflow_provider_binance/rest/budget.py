@@ -69,7 +69,8 @@ class Window:
 
     `used` is what we booked, in all and (`by`) by priority; `in_flight` is the part of it that is not answered yet, and
     `sure` the part that Binance surely has counted. Others who share the address used between `foreign` and
-    `foreign_high`: an answer's report leaves open which of the requests in flight it has counted.
+    `foreign_high`: an answer's report leaves open which of the requests in flight it has counted. The last report came
+    `seen_ms` after the window's start.
     """
 
     used: int = 0
@@ -77,17 +78,18 @@ class Window:
     sure: int = 0
     foreign: int = 0
     foreign_high: int = 0
+    seen_ms: int = 0
     by: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def to_json(self) -> list[int]:
-        """Nine integers."""
-        return [self.used, self.in_flight, self.sure, self.foreign, self.foreign_high, *self.by]
+        """Ten integers."""
+        return [self.used, self.in_flight, self.sure, self.foreign, self.foreign_high, self.seen_ms, *self.by]
 
     @classmethod
     def from_json(cls, value: list[int]) -> Window:
         """What `to_json` wrote."""
-        used, in_flight, sure, foreign, foreign_high, live, repair, daily, backfill = map(int, value)
-        return cls(used, in_flight, sure, foreign, foreign_high, (live, repair, daily, backfill))
+        used, in_flight, sure, foreign, foreign_high, seen_ms, live, repair, daily, backfill = map(int, value)
+        return cls(used, in_flight, sure, foreign, foreign_high, seen_ms, (live, repair, daily, backfill))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,11 @@ def acquire(
     for w in touched:
         old = windows.get(w, Window())
         by = _with(old.by, priority, old.by[priority] + cost)
-        windows[w] = replace(old, used=old.used + cost, in_flight=old.in_flight + cost, by=by)
+        seen_ms = now_ms - w * pool.window_ms
+        if seen_ms - old.seen_ms < RECHECK_MS:
+            seen_ms = old.seen_ms
+        # After a long silence this is the one that brings a new report: the next does not go on the same old one.
+        windows[w] = replace(old, used=old.used + cost, in_flight=old.in_flight + cost, seen_ms=seen_ms, by=by)
     tickets = tuple(t for t in state.tickets if t.id != ticket)
     sure = windows[touched[0]].sure
     return replace(state, windows=windows, tickets=tickets), Grant(cost, priority, touched, sure)
@@ -236,7 +242,8 @@ def settle(
             late = windows.get(w, Window())
             windows[w] = replace(late, used=late.used + grant.cost)
     if used is not None and touched == grant.windows and len(touched) == 1:
-        windows[touched[0]] = _reported(windows.get(touched[0], Window()), grant, used)
+        window = _reported(windows.get(touched[0], Window()), grant, used)
+        windows[touched[0]] = replace(window, seen_ms=now_ms - touched[0] * pool.window_ms)
     return replace(state, windows=windows)
 
 
@@ -276,14 +283,18 @@ def _least(state: PoolState, window: int) -> int:
 def _most(state: PoolState, window: int, now_ms: int, pool: Pool, allowed: int) -> int:
     """The most: with all that the reports leave open, and with what the others will yet use if they go on as before.
 
-    Who fills the window in its first seconds leaves nothing to the others, and it is one address that is banned.
+    Who fills the window in its first seconds leaves nothing to the others, and it is one address that is banned. But
+    the others may have stopped: when the last report is old, only the time since then is reckoned with, so that one
+    request goes and brings a new report.
     """
     before, known = state.windows.get(window - 1, Window()), state.windows.get(window, Window())
-    elapsed_ms = min(max(0, now_ms - window * pool.window_ms), pool.window_ms)
+    now_in_ms = min(max(0, now_ms - window * pool.window_ms), pool.window_ms)
     # A burst of the others in the first moments is no rate yet.
-    rate = known.foreign / max(elapsed_ms, pool.window_ms // 6)
-    rate = max(rate, before.foreign / pool.window_ms)
-    foreseen = min(int(rate * (pool.window_ms - elapsed_ms)), allowed // 2)
+    rate = known.foreign / max(known.seen_ms, pool.window_ms // 6)
+    rate = max(rate, before.foreign / max(before.seen_ms, pool.window_ms // 6) if not known.seen_ms else 0)
+    stale_ms = max(0, now_in_ms - known.seen_ms)
+    ahead_ms = stale_ms if stale_ms >= RECHECK_MS else pool.window_ms - known.seen_ms
+    foreseen = min(int(rate * ahead_ms), allowed // 2)
     open_ = known.foreign_high - known.foreign if known.foreign else 0
     return _least(state, window) + open_ + foreseen
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from binance.exceptions import BinanceAPIException
 
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import (
@@ -231,19 +232,22 @@ class Clock:
         self.now += seconds
 
 
+def timed(url, clock, *, store=None, priority="backfill", **settings):
+    config = BinanceConfig(spot_rest_url=url, um_rest_url=url, cm_rest_url=url, environment="simulator", **settings)
+    store = store or MemoryBudgetStore()
+    return BinanceRest(config, budget_store=store, sleep=clock.sleep, clock=clock, priority=priority)
+
+
 def test_after_429_nobody_sends_until_retry_after():
     store, clock = MemoryBudgetStore(), Clock()
     with scripted(error(429, -1003, "slow", Retry_After="7", Date=""), always=Says(headers={"Date": ""})) as server:
-        config = BinanceConfig(
-            spot_rest_url=server.url, um_rest_url=server.url, cm_rest_url=server.url, environment="simulator"
-        )
-        first = BinanceRest(config, budget_store=store, sleep=clock.sleep, clock=clock)
-        second = BinanceRest(config, budget_store=store, sleep=clock.sleep, clock=clock, priority="live")
-        began = clock.now
-        with pytest.raises(requests.HTTPError):
-            first.client.session.get(f"{server.url}/api/v3/ping").raise_for_status()
-        second.ping(SPOT)
-        assert clock.now - began >= 7
+        with timed(server.url, clock, store=store) as first:
+            with timed(server.url, clock, store=store, priority="live") as second:
+                began = clock.now
+                with pytest.raises(BinanceAPIException):
+                    first.client.ping()
+                second.ping(SPOT)
+                assert clock.now - began >= 7
 
 
 def test_a_ban_is_told_to_everyone_without_sending(caplog):
@@ -262,11 +266,13 @@ def test_a_ban_is_told_to_everyone_without_sending(caplog):
 
 
 def test_a_429_without_retry_after_waits_for_the_next_minute():
-    sleeps: list[float] = []
-    with scripted(error(429, -1003), always=error(429, -1003)) as server, rest_for(server.url, sleeps=sleeps) as rest:
-        with pytest.raises(ThrottledError) as caught:
-            rest.get(SPOT, "/api/v3/ping")
-    assert 1 <= caught.value.retry_after <= 61
+    clock = Clock()
+    clock.now = 1_700_000_040.0 + 20  # twenty seconds into a minute
+    bad = error(429, -1003, Date="")
+    with scripted(bad, Says(headers={"Date": ""})) as server, timed(server.url, clock) as rest:
+        rest.ping(SPOT)
+        assert len(server.seen) == 2
+    assert 1_700_000_100 < clock.now < 1_700_000_103
 
 
 # --- The budget's feedback ------------------------------------------------------------------------------------------
@@ -295,11 +301,7 @@ def test_throttling_is_logged_once_at_its_start_and_end(caplog):
     clock = Clock()
     clock.now = 1_700_000_030.0
     with scripted(always=Says(headers={"Date": ""})) as server:
-        config = BinanceConfig(
-            spot_rest_url=server.url, um_rest_url=server.url, cm_rest_url=server.url, environment="simulator",
-            rate_limit_requests_per_minute=10,
-        )  # fmt: skip
-        with BinanceRest(config, budget_store=MemoryBudgetStore(), sleep=clock.sleep, clock=clock) as rest:
+        with timed(server.url, clock, rate_limit_requests_per_minute=10) as rest:
             for _ in range(12):
                 rest.ping(SPOT)
     lines = [r.getMessage() for r in caplog.records if "throttling" in r.getMessage()]
@@ -468,7 +470,6 @@ def test_the_key_never_goes_to_public_routes():
     with scripted(*script, always=Says()) as server, rest_for(server.url, api_key=KEY, api_secret=SECRET) as rest:
         rest.signed_get(SPOT, "/api/v3/account")
         rest.get(Market.UM, "/fapi/v1/historicalTrades", {"symbol": "BTCUSDT"}, key=True)
-        rest.client.stream_get_listen_key() if False else None
         rest.get(SPOT, "/api/v3/historicalTrades", {"symbol": "BTCUSDT"})
         rest.client.get_klines(symbol="BTCUSDT", interval="1m")
         rest.client.futures_klines(symbol="BTCUSDT", interval="1m")
@@ -501,7 +502,7 @@ def test_no_secret_and_no_signature_is_in_logs_errors_or_reprs(caplog):
     texts = []
     import traceback
 
-    with scripted(clock_answer(), echo, echo, Says(reset=True)) as server:
+    with scripted(clock_answer(), echo, echo, always=Says(reset=True)) as server:
         with rest_for(server.url, api_key=KEY, api_secret=SECRET, sleeps=[]) as rest:
             for call in (
                 lambda: rest.signed_get(SPOT, "/api/v3/account"),
