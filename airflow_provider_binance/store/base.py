@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -42,6 +42,8 @@ class Store(ABC):
 
     #: How to call this store in print: passwords masked, a SQLite path absolute.
     url: str
+    #: The time, in µs, for `finished_at` and `corrected_at`: this machine's, unless the caller puts its own here.
+    clock: Callable[[], int]
 
     def __enter__(self) -> Self:
         return self

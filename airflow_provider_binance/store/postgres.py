@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import psycopg
@@ -14,7 +14,7 @@ from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
-from airflow_provider_binance.market import from_us
+from airflow_provider_binance.market import from_us, to_us
 from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
@@ -23,6 +23,7 @@ from airflow_provider_binance.store.postgres_schema import create_schema
 from airflow_provider_binance.store.schema import qualified, quoted
 from airflow_provider_binance.store.sql import SqlStore
 
+_FIRST_US, _LAST_US = (to_us(at) for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)))
 _NAME_BYTES = 63  # PostgreSQL cuts longer names off without an error
 
 #: SQLSTATE classes after which the same call may succeed: connection, transaction rollback (deadlock), resources (disk
@@ -135,7 +136,8 @@ class PostgresStore(SqlStore):
         return qualified(name, self._schema).replace("%", "%%")
 
     def _time(self, at_us: int) -> datetime:
-        return from_us(at_us)
+        # Whoever asks for all time may go beyond what Python's datetime can say.
+        return from_us(min(max(at_us, _FIRST_US), _LAST_US))
 
     def _us(self, expression: str) -> str:
         # An integer whatever the session's time zone and date style are.

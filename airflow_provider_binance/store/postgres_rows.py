@@ -90,15 +90,16 @@ class _Difference:
 
     def _stage(self) -> int:
         store, names = self.store, ", ".join(["series_id", *self.columns])
-        # Room for the hash of a monthly file; given back at the end of the transaction.
-        store._query("SELECT set_config('work_mem', '64MB', true)")
+        # Room for the hash of a monthly file, and few samples of its key: a full ANALYZE takes as long as the COPY.
+        # Both end with the transaction.
+        store._query("SELECT set_config('work_mem', '64MB', true), set_config('default_statistics_target', '10', true)")
         store._change(f"CREATE TEMPORARY TABLE ingest_stage ON COMMIT DROP AS SELECT {names} FROM {self.table} LIMIT 0")
         store._change(
             f"CREATE TEMPORARY TABLE ingest_new ON COMMIT DROP AS "
             f"SELECT {names}, false AS is_new FROM {self.table} LIMIT 0"
         )
         read = _copy(store, "ingest_stage", self.rows, self.series_id)
-        store._change("ANALYZE ingest_stage")
+        store._change(f"ANALYZE ingest_stage ({self.key[0]})")
         if self.key[0] == self.time:
             self.bounds = [store._time(self.rows.first_us), store._time(self.rows.last_us)]
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -31,8 +31,7 @@ class SqlBase(Store):
 
     def __init__(self, *, url: str, schema: str | None, create: bool) -> None:
         self.url = url
-        #: The time for `finished_at` and `corrected_at`; a caller that follows the server's clock puts its own here.
-        self.clock: Callable[[], int] = wall_clock_us
+        self.clock = wall_clock_us
         self._schema = schema
         self._create = create
         self._mutex = threading.RLock()

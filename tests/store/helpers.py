@@ -16,7 +16,7 @@ from tests.fix_postgres import driver_url
 
 MINUTE = 60_000_000
 T0 = 1_704_067_200_000_000  # 2024-01-01T00:00:00Z
-EVER = (0, 2**52)
+EVER = (-(2**58), 2**58)  # beyond what a datetime can say
 SERIES = Series("spot", "klines", "BTCUSDT", "1m")
 
 #: A dataset as ticks will be: its key is an id, it has no interval, and no grid.

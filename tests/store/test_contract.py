@@ -8,6 +8,8 @@ import os
 import random
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -16,11 +18,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance import registry
-from airflow_provider_binance.errors import EnvironmentMismatchError, StoreError, StoreVersionError
+from airflow_provider_binance.errors import CorruptArchiveError, EnvironmentMismatchError, StoreError, StoreVersionError
 from airflow_provider_binance.market import iso, to_us
 from airflow_provider_binance.records import CoverageRange, Series, Source, State, WriteResult
+from airflow_provider_binance.rows import TupleRows
 from airflow_provider_binance.store import Store, open_store
-from airflow_provider_binance.store.sql import SqlStore
 from tests.store.helpers import EVER, SERIES, T0, TICKS, at, batch_of, is_sqlite, kline, klines, plain
 
 KLINES_VIEW = [
@@ -80,7 +82,6 @@ def test_a_partial_overlap_adds_what_is_lacking(store: Store) -> None:
 
 def test_a_changed_value_is_corrected_and_told(store: Store, store_url: str) -> None:
     """Each changed value has its line, in the same words in both databases."""
-    assert isinstance(store, SqlStore)
     store.clock = lambda: T0 + 1_500_000
     store.write(klines(0, 10))
     changed = [kline(i, close="1.6", close_time=at(i) + 5) if i == 4 else kline(i) for i in range(10)]
@@ -184,6 +185,35 @@ def test_archive_lines_tell_the_files(store: Store) -> None:
     (line,) = store.archive_lines(SERIES, at(9), at(50))
     assert line == ("archive 0-10", "sha", at(0), at(10), 1, 1)
     assert store.archive_lines(SERIES, at(10), at(50)) == []
+
+
+def test_an_error_of_the_rows_themselves_passes_through(store: Store, store_url: str) -> None:
+    """Rows that are read while they are written may turn out to be corrupt: nothing is stored, the error stays."""
+
+    class Corrupt(TupleRows):
+        def copy_chunks(self, series_id: int) -> Iterator[bytes]:
+            yield next(super().copy_chunks(series_id))
+            raise CorruptArchiveError("broken zip")
+
+        def tuples(self) -> list[tuple[int | str | None, ...]]:
+            raise CorruptArchiveError("broken zip")
+
+    for present in (False, True):
+        if present:
+            store.write(klines(5, 6))
+        batch = replace(klines(0, 10), rows=Corrupt(registry.KLINES, [kline(i) for i in range(10)]))
+        with pytest.raises(CorruptArchiveError, match="broken zip"):
+            store.write(batch)
+        assert store.row_counts("klines", SERIES, [EVER]) == [int(present)]
+    assert store.write(klines(0, 10)).rows_inserted == 9
+    assert plain(store_url, "SELECT count(*) FROM ingest_log") == [(2,)]
+
+
+def test_one_store_serves_many_threads(store: Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda i: store.write(klines(i * 5, i * 5 + 10)), range(20)))
+    assert sum(result.rows_inserted for result in results) == 105
+    assert known(store) == [(0, 105, "complete", 105)]
 
 
 # --- coverage -------------------------------------------------------------------------------------------------------

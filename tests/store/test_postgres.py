@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import errors
 from sqlalchemy.engine import make_url
 
 from airflow_provider_binance.errors import StoreError, StoreRightsError, StoreUnavailableError
@@ -115,8 +116,8 @@ def test_a_unique_violation_falls_back_to_the_comparison(url: str, monkeypatch: 
                 plain(
                     url,
                     "INSERT INTO klines_data (open_time, close_time, series_id, trade_count, open, high, low, "
-                    "close, volume, taker_buy_base_volume) SELECT '2024-01-01T00:03Z', '2024-01-01T00:03:59.999Z', series_id, 3, "
-                    "1, 1, 1, 1, 1, 1 FROM series",
+                    "close, volume, taker_buy_base_volume) SELECT '2024-01-01T00:03Z', '2024-01-01T00:03:59.999Z', "
+                    "series_id, 3, 1, 1, 1, 1, 1, 1 FROM series",
                 )
             return real(store, table, rows, series_id)
 
@@ -224,6 +225,23 @@ def test_the_series_lock_is_held_to_commit(url: str) -> None:
         thread.join(30)
         assert done.is_set()
         assert first.row_counts("klines", SERIES, [EVER]) == [20]
+
+
+@pytest.mark.parametrize(
+    "error", [errors.DiskFull, errors.AdminShutdown, errors.DeadlockDetected, errors.TooManyConnections]
+)
+def test_what_passes_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch, error: type[psycopg.Error]) -> None:
+    with open_store(url) as store:
+        store.write(klines(0, 5))
+
+        def fail(*_: Any) -> None:
+            raise error("as the server says it")
+
+        monkeypatch.setattr(store, "_write_line", fail)
+        with pytest.raises(StoreUnavailableError, match="as the server says it") as told:
+            store.write(klines(5, 10))
+        assert told.value.retryable
+        assert store.row_counts("klines", SERIES, [EVER]) == [5]
 
 
 def test_a_failure_in_the_middle_leaves_nothing(url: str) -> None:

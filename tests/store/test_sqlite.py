@@ -111,3 +111,14 @@ def test_the_printed_ddl_is_the_schema(path: Path) -> None:
         assert store.exists()
         store.ensure_environment("simulator")
         assert store.write(klines(0, 5)).rows_inserted == 5
+
+
+def test_a_full_disk_is_unavailable(path: Path) -> None:
+    with open_store(path) as store:
+        store.write(klines(0, 5))
+        store._db.execute("PRAGMA max_page_count = 1")  # type: ignore[attr-defined]
+        with pytest.raises(StoreUnavailableError, match="full"):
+            store.write(klines(5, 20_000))
+        store._db.execute("PRAGMA max_page_count = 1000000")  # type: ignore[attr-defined]
+        assert store.row_counts("klines", SERIES, [EVER]) == [5]
+        assert store.write(klines(5, 20_000)).rows_inserted == 19_995
