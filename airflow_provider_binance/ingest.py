@@ -33,7 +33,6 @@ from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.symbols import spelled
 from airflow_provider_binance.tasks import (
-    FOREVER_US,
     Planned,
     When,
     instants,
@@ -42,6 +41,7 @@ from airflow_provider_binance.tasks import (
     resolved_start,
     select,
 )
+from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 StoreLike = Store | str | Path | None
 
@@ -177,7 +177,7 @@ def coverage(
             and (not patterns or any(fnmatchcase(series.symbol, pattern) for pattern in patterns))
             and (not chosen or series.interval in chosen)
         ]
-        ledger = runtime.store.coverage(dataset, wanted, -FOREVER_US, FOREVER_US)
+        ledger = runtime.store.coverage(dataset, wanted, EARLIEST_US, LATEST_US)
         entries = []
         for series in wanted:
             ranges = ledger.get(series, [])
