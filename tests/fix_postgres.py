@@ -96,13 +96,21 @@ class _Server:
             os.chown(home, nobody.pw_uid, nobody.pw_gid)
 
     def start(self) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         self._run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-        # Only durability across a power cut is given up; a killed server still recovers all that was committed.
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={self.home} -c fsync=off"
-        self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.log), "-o", options, "start")
+        for attempt in range(3):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            # Only durability across a power cut is given up; a killed server still recovers all that was committed.
+            options = (
+                f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={self.home} -c fsync=off"
+            )
+            try:
+                self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.log), "-o", options, "start")
+                break
+            except AssertionError:
+                if attempt == 2:  # the first time, another process may have taken the port in between
+                    raise
         return f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
 
     def stop(self) -> None:

@@ -42,11 +42,14 @@ class SqlStore(SqlReader):
 
     def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:
         entry = registered(dataset) if isinstance(dataset, str) else dataset
+        laid = list(ranges)
+        if not laid:
+            return
         with self._session():
             self._writable(entry)
             try:
                 self._lock(entry, series)
-                self._write_coverage(entry, series, list(ranges))
+                self._write_coverage(entry, series, laid)
                 self._commit()
             except BaseException:
                 self._rollback()
@@ -88,15 +91,15 @@ class SqlStore(SqlReader):
         after = overlay(before, ranges, count=self._counter(dataset, series))
         if dataset.continuity is Continuity.ID:
             after = [known if known in before else self._with_ids(dataset, series, known) for known in after]
-        table = self._table("coverage")
+        table, old, new = self._table("coverage"), set(before), set(after)
         for known in before:
-            if known not in after:
+            if known not in new:
                 self._change(
                     f"DELETE FROM {table} WHERE {OF_SERIES} AND range_start = %s",
                     [*of(dataset.name, series), self._time(known.start_us)],
                 )
         for known in after:
-            if known not in before:
+            if known not in old:
                 self._change(
                     f'INSERT INTO {table} (dataset, market, symbol, "interval", range_start, range_end, state, '
                     f"row_count, first_id, last_id, confirmed_by, evidence, checked_at, next_check_at) "

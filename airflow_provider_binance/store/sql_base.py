@@ -126,8 +126,8 @@ class SqlBase(Store):
             if not self._readable():
                 self._make_tables("this database has no tables of this package yet")
             if (recorded := self._read_environment()) is None:
-                self._lock_schema()
                 try:
+                    self._lock_schema()
                     self._change(
                         f"INSERT INTO {self._table('store_info')} (name, value) VALUES ('environment', %s) "
                         "ON CONFLICT DO NOTHING",
