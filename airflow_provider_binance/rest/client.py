@@ -120,7 +120,7 @@ class BinanceRest:
 
         found: MeteredClient | None = getattr(self._threads, "client", None)
         if found is None:
-            found = self._threads.client = MeteredClient.make(self.config, self._opened_session(), self._server_offset)
+            found = self._threads.client = MeteredClient.make(self.config, self._opened_session(), self._server_now_ms)
         return found
 
     def measure(self, meter: Meter | None = None) -> AbstractContextManager[Meter]:
@@ -134,7 +134,7 @@ class BinanceRest:
         Without `ask` nothing is asked: until the market's first answer that is the local clock.
         """
         if ask:
-            self._server_offset(market)
+            self._server_now_ms(market)
         return self._clocks[market].now_us()
 
     def ping(self, market: Market) -> float:
@@ -257,15 +257,15 @@ class BinanceRest:
                 self._session = open_session(self.config, self._turnstile, self._clocks)
             return self._session
 
-    def _server_offset(self, market: Market, afresh: bool = False) -> float:
-        """Server minus local clock in seconds, measured if it is not known exactly, or if `afresh`."""
+    def _server_now_ms(self, market: Market, afresh: bool = False) -> int:
+        """The server's clock, measured if it is not known exactly, or if `afresh`."""
         clock = self._clocks[market]
         if afresh:
             clock.forget()
         with self._clock_locks[market]:
             if not clock.is_exact:
                 self._retried(market, "time", lambda: self._ask_time(market))
-        return clock.offset
+        return clock.now_ms()
 
     def _ask_time(self, market: Market) -> bytes:
         from airflow_provider_binance.rest.exchange import fetch
@@ -287,7 +287,7 @@ class BinanceRest:
         if self.config.private_key is None:
             self._require("api_secret")
         for afresh in (False, True):
-            stamp = round((self._clocks[market].local() + self._server_offset(market, afresh)) * 1000)
+            stamp = self._server_now_ms(market, afresh)
             # Encoded before it is signed, as Binance asks since 2026; python-binance encodes the symbol only.
             query = _query({**(params or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": stamp})
             signature = quote(self.client.sign(query), safe="")

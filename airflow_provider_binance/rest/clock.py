@@ -63,7 +63,8 @@ class ServerClock:
     @property
     def is_exact(self) -> bool:
         """Whether `time` was asked lately and no clock was set since."""
-        return self._exact is not None and 0 <= self._exact_until - self._now() <= REFRESH_SECONDS
+        # The upper bound notices a local clock that was set back.
+        return self._exact is not None and 0 <= self._exact_until - self._now() <= REFRESH_SECONDS + JUMP_SECONDS
 
     def measure(self, server_ms: float, sent: float, received: float) -> None:
         """`GET time`, sent and received at these local times, said `server_ms`."""

@@ -233,12 +233,12 @@ class MeteredClient(Client):
         self,
         config: BinanceConfig,
         session: requests.Session,
-        server_offset: Callable[[Market, bool], float],
+        server_now_ms: Callable[[Market, bool], int],
     ) -> None:
         self._shared_session = session
         self._websockets: dict[str, tuple[type, str]] = {}
         self._opened: dict[str, Any] = {}
-        self._server_offset = server_offset
+        self._server_now_ms = server_now_ms
         self._base_urls = {market: config.rest_url(market) for market in Market}
         self.request_timeout_seconds = config.request_timeout_seconds
         self.secrets = config.secrets()
@@ -254,13 +254,13 @@ class MeteredClient(Client):
         cls,
         config: BinanceConfig,
         session: requests.Session,
-        server_offset: Callable[[Market, bool], float],
+        server_now_ms: Callable[[Market, bool], int],
     ) -> MeteredClient:
         """A client, made in a thread of its own: python-binance makes an event loop when its thread has none, and leaves
         it open. What needs a loop, its websocket API, gets the caller's when it is used."""
 
         def build() -> MeteredClient:
-            client = cls(config, session, server_offset)
+            client = cls(config, session, server_now_ms)
             loop = client.loop
             asyncio.set_event_loop(None)
             loop.close()
@@ -315,7 +315,7 @@ class MeteredClient(Client):
         if not signed:
             return super()._request(method, uri, signed, force_params, **kwargs)
         market = self._market_of(uri)
-        self.timestamp_offset = round(self._server_offset(market, False) * 1000)
+        self._set_clock(market, False)
         try:
             # A copy: signing writes into the parameters.
             return super()._request(method, uri, signed, force_params, **_copied(kwargs))
@@ -323,8 +323,12 @@ class MeteredClient(Client):
             if error.code != -1021:
                 raise
         # −1021 is refused before anything is done, so that even an order may be sent again.
-        self.timestamp_offset = round(self._server_offset(market, True) * 1000)
+        self._set_clock(market, True)
         return super()._request(method, uri, signed, force_params, **_copied(kwargs))
+
+    def _set_clock(self, market: Market, afresh: bool) -> None:
+        # python-binance adds this to the clock of its own process.
+        self.timestamp_offset = self._server_now_ms(market, afresh) - round(time.time() * 1000)
 
     def _market_of(self, uri: str) -> Market:
         if uri.startswith(f"{self.base_url(Market.UM)}/fapi"):

@@ -27,7 +27,6 @@ from airflow_provider_binance.errors import (
     MalformedResponseError,
     RequestRejectedError,
     RestrictedLocationError,
-    ThrottledError,
     UnreachableError,
 )
 from airflow_provider_binance.market import MINUTE_US, Market
@@ -507,7 +506,7 @@ def test_no_secret_and_no_signature_is_in_logs_errors_or_reprs(caplog):
             for call in (
                 lambda: rest.signed_get(SPOT, "/api/v3/account"),
                 lambda: rest.account_check(SPOT),
-                lambda: rest.client.get_account(),
+                rest.client.get_account,
             ):
                 with pytest.raises((BinanceError, requests.RequestException)) as caught:
                     call()
@@ -515,7 +514,7 @@ def test_no_secret_and_no_signature_is_in_logs_errors_or_reprs(caplog):
             texts += [repr(rest), repr(rest.config), repr(rest.client), repr(rest.budget_store)]
     with rest_for("http://127.0.0.1:1", api_key=KEY, api_secret=SECRET, sleeps=[]) as rest:
         rest._clocks[SPOT].measure(time.time() * 1000, time.time(), time.time())
-        for call in (lambda: rest.signed_get(SPOT, "/api/v3/account"), lambda: rest.client.get_account()):
+        for call in (lambda: rest.signed_get(SPOT, "/api/v3/account"), rest.client.get_account):
             with pytest.raises((BinanceError, requests.RequestException)) as caught:
                 call()
             texts.append("".join(traceback.format_exception(caught.value)))
