@@ -119,8 +119,7 @@ def resolved_start(runtime: Runtime, series: Series, start: Instant, ranges: Seq
     if start is NOW:
         return runtime.now_us(market)
     if start is LISTING:
-        first = next((r for r in ranges if r.start_us <= GENESIS_US and r.state is State.NOT_LISTED), None)
-        if first is not None:
+        if (first := _begins(ranges)) is not None:
             return first.end_us
         bound = runtime.symbols.listed_from(series, GENESIS_US, runtime.now_us(market))
         return max(bound.at_us, GENESIS_US) if bound else GENESIS_US
@@ -131,6 +130,11 @@ def resolved_start(runtime: Runtime, series: Series, start: Instant, ranges: Seq
             f"for example --start 2024-01, or --start listing for all there is"
         )
     return max(covered)
+
+
+def _begins(ranges: Iterable[CoverageRange]) -> CoverageRange | None:
+    """The range before the series' first kline, if the ledger has it."""
+    return next((r for r in ranges if r.start_us <= GENESIS_US and r.state is State.NOT_LISTED), None)
 
 
 def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: list[CoverageRange]) -> Planned:
@@ -209,11 +213,13 @@ def _add_task(
     series, start_us, end_us = entry.series, wanted[0].start_us, wanted[-1].end_us
     outside: list[CoverageRange] = []
     life_start_us = life_end_us = None
+    if selection.start is LISTING and not _begins(ranges):
+        start_us = min(start_us, GENESIS_US)
     was_listed = any(r.state is State.COMPLETE and r.start_us <= start_us for r in ranges)
     if (not was_listed or selection.reload) and (first := runtime.symbols.listed_from(series, start_us, now_us)):
         life_start_us = None if first.is_exact else max(first.at_us, start_us)
         if first.at_us > start_us:
-            # From the first trade of all on, so that `--start listing` knows next time where the series begins.
+            # From the first trade of all on, so that `listing` knows next time where the series begins.
             outside.append(_not_listed(min(GENESIS_US, start_us), first.at_us, first.evidence, now_us))
             wanted = _cut(wanted, first.at_us, LATEST_US)
     if wanted and (last := runtime.symbols.listed_until(series, end_us, now_us)):
