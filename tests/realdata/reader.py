@@ -11,7 +11,7 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -37,8 +37,12 @@ def text_of(path: Path) -> str:
 
 def archive_file(path: Path, *, coin: bool = False) -> Rows:
     """The rows of an archive file with all columns."""
+    return _twelve_slots(csv.reader(io.StringIO(text_of(path))), coin=coin)
+
+
+def _twelve_slots(lines: Iterable[Sequence[str]], *, coin: bool) -> Rows:
     found: Rows = {}
-    for fields in csv.reader(io.StringIO(text_of(path))):
+    for fields in lines:
         if not fields or not fields[0].isdigit():
             continue
         at = _microseconds(int(fields[0]))
@@ -87,6 +91,11 @@ def csv_recording(path: Path) -> Rows:
             }
         found[at] = row
     return found
+
+
+def rest_rows(rows: Iterable[Sequence[str | int]], *, coin: bool = False) -> Rows:
+    """Rows of twelve slots as REST prints them."""
+    return _twelve_slots(([str(slot) for slot in row] for row in rows), coin=coin)
 
 
 def instant(text: str) -> int:
