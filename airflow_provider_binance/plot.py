@@ -72,6 +72,7 @@ def draw_coverage(report: CoverageReport, path: str | Path, *, title: str | None
         figure.savefig(draft, format="png", bbox_inches="tight", pad_inches=0.15)
         draft.replace(path)
     except OSError as error:
+        draft.unlink(missing_ok=True)
         raise InputError(f"cannot write the picture {str(path)!r}: {error.strerror or error}") from error
 
 
