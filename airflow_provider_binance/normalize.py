@@ -11,17 +11,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import partial
 
-from airflow_provider_binance.errors import CorruptArchiveError, IngestError, MalformedResponseError
+from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
 from airflow_provider_binance.market import DAY_US, Interval, Market, from_us
 from airflow_provider_binance.records import Kline, Series
 
 _FIELDS = 12
-_PLAIN = b"0123456789.,\n"
+_DIGITS = b"0123456789"
+_PLAIN = _DIGITS + b".,\n"
+#: What is left of a line without its digits: slots 0, 6 and 8 are whole numbers, the others have at most one point.
+_SHAPE = re.compile(rb",(?:-?\.?,){5},-?\.?,,-?\.?,-?\.?,-?\.?")
+_TIME_DIGITS = (13, 16)
+#: A trade count of more digits is none, and no database takes it.
+_MOST_COUNT_DIGITS = 18
+#: An exponent beyond this is damage, and its plain notation would fill the memory.
+_MOST_EXPONENT = 400
 _CHUNK_ROWS = 8192
 _DAY_MS = DAY_US // 1000
 
@@ -111,32 +120,41 @@ class KlineRows:
                 raise CorruptArchiveError(f"a kline line has not {_FIELDS} well-formed fields: {error}") from error
 
     def tuples(self) -> Iterator[tuple[int | str | None, ...]]:
-        """A tuple per row in `columns` order: times in µs, decimals as canonical text."""
+        """A tuple per row in `columns` order: times in µs, decimals as canonical text. Raises as `copy_chunks` does."""
         for at_us, line in zip(self._times, self._lines, strict=True):
-            fields = line.decode("ascii").split(",")
-            yield (
-                at_us,
-                *map(canonical, fields[1:6]),
-                int(fields[6][:13]) * 1000,
-                canonical(fields[7]),
-                int(fields[8]),
-                canonical(fields[9]),
-                canonical(fields[10]),
-            )
+            try:
+                fields = line.decode("ascii").split(",")
+                _check_widths(fields[6], fields[8])
+                row: tuple[int | str | None, ...] = (
+                    at_us,
+                    *map(canonical, fields[1:6]),
+                    int(fields[6][:13]) * 1000,
+                    canonical(fields[7]),
+                    int(fields[8]),
+                    canonical(fields[9]),
+                    canonical(fields[10]),
+                )
+            except (ValueError, OverflowError) as error:
+                raise CorruptArchiveError(f"a kline line has not {_FIELDS} well-formed fields: {error}") from error
+            yield row
 
     def klines(self, series: Series) -> Iterator[Kline]:
-        """The record path: a `Kline` per row, with Decimals and aware times."""
+        """The record path: a `Kline` per row, with Decimals and aware times. Raises as `copy_chunks` does."""
         for line in self._lines:
-            yield _record(line.decode("ascii").split(","), series, self._market)
+            try:
+                kline = _record(line.decode("ascii").split(","), series, self._market)
+            except (InvalidOperation, ValueError, OverflowError) as error:
+                raise CorruptArchiveError(f"not a kline of {series}: {line!r}") from error
+            yield kline
 
 
 def archive_rows(data: bytes, market: Market, interval: Interval, *, ref: str) -> KlineRows:
     """Rows of an archive file's CSV, or of a part of it that ends at a line's end.
 
-    A header line is passed over, wherever the first field is no number; milliseconds or microseconds are told by the
-    digits. Raises CorruptArchiveError, naming `ref`, for anything that is not twelve well-formed fields a line.
+    A header line, which begins with a letter, is passed over; milliseconds or microseconds are told by the digits.
+    Raises CorruptArchiveError, naming `ref`, for anything that is not twelve well-formed fields a line.
     """
-    if data and not data[:1].isdigit():
+    if data[:64].lstrip(b'\xef\xbb\xbf \t\r\n"')[:1].isalpha():  # perhaps behind a byte order mark
         data = data.partition(b"\n")[2]
     try:
         return _rows(data.rstrip(b"\n"), market, interval)
@@ -149,15 +167,18 @@ def page_rows(body: bytes, market: Market, interval: Interval) -> KlineRows:
     text = body.strip()
     if text == b"[]":
         return KlineRows([], [], market, interval)
+    data = b""
     if text[:2] == b"[[" and text[-2:] == b"]]":
         data = text[2:-2].replace(b"],[", b"\n").replace(b'"', b"")
-    else:
-        data = b"?"
     try:
-        if data.translate(None, _PLAIN):
+        if not data or data.translate(None, _PLAIN):
             data = _page_lines(text)
-        return _rows(data, market, interval)
-    except ValueError as error:
+        rows = _rows(data, market, interval)
+        for line in rows._lines:
+            fields = line.split(b",", 9)
+            _check_widths(fields[6], fields[8])
+        return rows
+    except (ValueError, RecursionError) as error:
         raise MalformedResponseError(f"a page of klines is not what Binance documents: {error}") from error
 
 
@@ -171,8 +192,8 @@ def canonical(text: str) -> str:
         value = Decimal(text)
     except InvalidOperation:
         raise ValueError(f"{text!r} is no decimal") from None
-    if not value.is_finite():
-        raise ValueError(f"{text!r} is no finite decimal")
+    if not value.is_finite() or abs(value.adjusted()) > _MOST_EXPONENT:
+        raise ValueError(f"{text[:80]!r} is no finite decimal of a sensible size")
     plain = format(value, "f")
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
     return "0" if plain in ("-0", "") else plain
@@ -185,16 +206,16 @@ def _rows(data: bytes, market: Market, interval: Interval) -> KlineRows:
     if data.translate(None, _PLAIN):
         data = _csv_lines(data)
     lines = data.split(b"\n")
-    if data.count(b",") != len(lines) * (_FIELDS - 1) or b",," in data or b",\n" in data or b"..," in data:
+    # Few shapes stand for all lines: a look at each of them costs next to nothing.
+    shapes = set(data.translate(None, _DIGITS).split(b"\n"))
+    if not all(map(_SHAPE.fullmatch, shapes)) or b",," in data or b",\n" in data or b",.," in data or data[-1:] == b",":
         _refuse_odd(lines)
     digits = lines[0].index(b",")
-    if digits not in (13, 16):
+    if digits not in _TIME_DIGITS:
         raise ValueError(f"open time {lines[0][:digits].decode()!r} is neither milliseconds nor microseconds")
-    times = [int(line[:digits]) for line in lines]
-    if digits == 13:
-        times = [at * 1000 for at in times]
     if any(line[digits : digits + 1] != b"," for line in lines):
         raise ValueError("milliseconds and microseconds are mixed")
+    times = [int(line[:13]) * 1000 for line in lines]
     if any(map(int.__ge__, times, times[1:])):
         lines, times = _ordered(lines, times)
     return KlineRows(lines, times, market, interval)
@@ -213,15 +234,27 @@ def _ordered(lines: list[bytes], times: list[int]) -> tuple[list[bytes], list[in
 def _refuse_odd(lines: list[bytes]) -> None:
     for number, line in enumerate(lines, 1):
         fields = line.split(b",")
-        if len(fields) != _FIELDS or not all(fields):
-            raise ValueError(f"line {number} has not {_FIELDS} fields: {line[:80]!r}")
-    raise ValueError("not twelve fields a line")
+        shape = line.translate(None, _DIGITS)
+        if len(fields) != _FIELDS or not all(fields) or b"." in fields or not _SHAPE.fullmatch(shape):
+            raise ValueError(f"line {number} has not {_FIELDS} numbers: {line[:80]!r}")
+    raise ValueError("not twelve numbers a line")
+
+
+def _check_widths(close_time: bytes | str, trade_count: bytes | str) -> None:
+    """What the shape of a line does not tell of its whole numbers."""
+    if len(close_time) not in _TIME_DIGITS:
+        raise ValueError(f"close time {close_time!r} is neither milliseconds nor microseconds")
+    if len(trade_count) > _MOST_COUNT_DIGITS:
+        raise ValueError(f"trade count {trade_count!r} is too large")
 
 
 def _csv_lines(data: bytes) -> bytes:
     """The slow reader of archive text: quotes, carriage returns, blanks and exponents end in plain lines."""
     text = data.decode("utf-8")
-    return "\n".join(_plain_line(row) for row in csv.reader(io.StringIO(text, newline="")) if row).encode("ascii")
+    try:
+        return "\n".join(_plain_line(row) for row in csv.reader(io.StringIO(text, newline="")) if row).encode("ascii")
+    except csv.Error as error:  # not a ValueError: a quote without its end, for one
+        raise ValueError(str(error)) from error
 
 
 def _page_lines(body: bytes) -> bytes:
@@ -277,6 +310,7 @@ def _regular_line(
         size_ms = interval.size_us // 1000
         stamp = stamps[rest] = (_clock(rest), _clock(rest + size_ms - 1) if rest + size_ms <= _DAY_MS else b"")
     date = days.of(day)
+    _check_widths(closed, n)
     close_ms = int(closed[:13])
     if stamp[1] and close_ms == open_ms + interval.size_us // 1000 - 1:
         close = date + stamp[1]
@@ -290,6 +324,7 @@ def _any_line(
 ) -> bytes:
     """One COPY line of any interval."""
     opened, o, h, l, c, v, closed, w, n, x, y, _ = line.split(b",")  # noqa: E741  # Binance's own letters
+    _check_widths(closed, n)
     return b",".join((head + _instant(int(opened[:13])), o, h, l, c, v, _instant(int(closed[:13])), w, n, x, y))
 
 
@@ -307,24 +342,22 @@ def _record(fields: list[str], series: Series, market: Market) -> Kline:
     def time(name: str) -> int:
         return int(values[name][:13]) * 1000
 
-    try:
-        return Kline(
-            series.market,
-            series.symbol,
-            series.interval,
-            from_us(time("open_time")),
-            Decimal(values["open"]),
-            Decimal(values["high"]),
-            Decimal(values["low"]),
-            Decimal(values["close"]),
-            Decimal(values["volume"]),
-            from_us(time("close_time")),
-            decimal("quote_volume"),
-            int(values["trade_count"]),
-            Decimal(values["taker_buy_base_volume"]),
-            decimal("taker_buy_quote_volume"),
-            decimal("contracts"),
-            decimal("taker_buy_contracts"),
-        )
-    except (InvalidOperation, ValueError, KeyError) as error:
-        raise IngestError(f"not a kline of {series}: {fields!r}") from error
+    _check_widths(fields[6], fields[8])
+    return Kline(
+        series.market,
+        series.symbol,
+        series.interval,
+        from_us(time("open_time")),
+        Decimal(values["open"]),
+        Decimal(values["high"]),
+        Decimal(values["low"]),
+        Decimal(values["close"]),
+        Decimal(values["volume"]),
+        from_us(time("close_time")),
+        decimal("quote_volume"),
+        int(values["trade_count"]),
+        Decimal(values["taker_buy_base_volume"]),
+        decimal("taker_buy_quote_volume"),
+        decimal("contracts"),
+        decimal("taker_buy_contracts"),
+    )
