@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
+from urllib.parse import unquote
 
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import IngestError
@@ -33,8 +34,9 @@ class Output:
         }
 
     def keep_secret(self, secrets: Iterable[str]) -> None:
-        """Mask these from now on."""
-        self._secrets.update(secrets)
+        """Mask these from now on, also as they are without the escapes of a URL."""
+        for secret in secrets:
+            self._secrets.update((secret, unquote(secret)))
 
     def mask(self, text: str) -> str:
         """`text` without any secret."""

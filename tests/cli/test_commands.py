@@ -241,7 +241,8 @@ def test_secrets_are_never_printed(
         import logging
 
         config = given["config"]
-        everything = f"{store} {config.secrets()} {config.proxies} {config.api_key.get_secret_value()}"
+        plain = f"store-{SECRET} proxy-{SECRET}"
+        everything = f"{plain} {store} {config.secrets()} {config.proxies} {config.api_key.get_secret_value()}"
         logging.getLogger("airflow_provider_binance.rest").warning("asking %s", everything)
         if outcomes[0] is not None:
             raise outcomes[0](everything)
