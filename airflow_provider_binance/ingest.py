@@ -96,6 +96,7 @@ def load(
         planned = plan_all(runtime, selection)
         if any(entry.tasks or entry.not_listed for entry in planned):
             runtime.store.ensure_environment(str(runtime.config.environment))
+            runtime.store.clock = lambda: runtime.rest.server_now_us(selection.market)
         for entry in planned:
             if entry.not_listed:
                 runtime.store.record_coverage(dataset, entry.series, entry.not_listed)

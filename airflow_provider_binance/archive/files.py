@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 #: CSV bytes of one part, which is one transaction: about 80,000 klines, so that a month of 1m is one part and a month
 #: of 1s some twenty, and never more than 12 MB of it in memory.
 PART_BYTES = 12 * 1024 * 1024
-_BLOCK = 256 * 1024
+#: A cut download goes on at the last whole block.
+_BLOCK = 64 * 1024
 #: A CSV of klines shrinks to a third; a hundred times is no kline file.
 _MOST_RATIO = 100
 _CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})(?:\s|$)")
@@ -144,7 +145,7 @@ class _Download:
                 self.size += len(block)
                 self.received += len(block)
         finally:
-            if etag:
+            if etag and self.size:
                 self.headers.update({"Range": f"bytes={self.size}-", "If-Range": etag})
         if due is not None and self.size < due:
             raise UnreachableError(f"cut after {self.size} of {due} bytes")
