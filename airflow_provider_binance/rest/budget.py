@@ -289,9 +289,10 @@ def _most(state: PoolState, window: int, now_ms: int, pool: Pool, allowed: int) 
     """
     before, known = state.windows.get(window - 1, Window()), state.windows.get(window, Window())
     now_in_ms = min(max(0, now_ms - window * pool.window_ms), pool.window_ms)
-    # A burst of the others in the first moments is no rate yet.
-    rate = known.foreign / max(known.seen_ms, pool.window_ms // 6)
-    rate = max(rate, before.foreign / max(before.seen_ms, pool.window_ms // 6) if not known.seen_ms else 0)
+    # What was seen in the first moments is no rate yet; until a sixth of the window it is the last one's, if higher.
+    rate = known.foreign / max(known.seen_ms, pool.window_ms // 20)
+    if known.seen_ms < pool.window_ms // 6:
+        rate = max(rate, before.foreign / max(before.seen_ms, pool.window_ms // 20))
     stale_ms = max(0, now_in_ms - known.seen_ms)
     ahead_ms = stale_ms if stale_ms >= RECHECK_MS else pool.window_ms - known.seen_ms
     foreseen = min(int(rate * ahead_ms), allowed // 2)

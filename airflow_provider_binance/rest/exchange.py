@@ -11,7 +11,7 @@ import urllib3
 
 from airflow_provider_binance.errors import BinanceError, ConfigError, MalformedResponseError, UnreachableError
 from airflow_provider_binance.market import Market
-from airflow_provider_binance.masking import mask_url, mask_values
+from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.rest import failures
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.meter import count
@@ -43,12 +43,17 @@ def fetch(client: MeteredClient, method: str, market: Market, path: str, query: 
     url = client.base_url(market) + path + (f"?{query}" if query else "")
     try:
         response = client.session.request(
-            method, url, timeout=(min(CONNECT_TIMEOUT_SECONDS, timeout), timeout), allow_redirects=False, stream=True
+            method,
+            url,
+            timeout=(min(CONNECT_TIMEOUT_SECONDS, timeout), timeout),
+            proxies=client.proxies,
+            allow_redirects=False,
+            stream=True,
         )
         with closing(response):
             body = _read(response, time.monotonic() + READ_TIMEOUTS * timeout)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise _transport_error(error, market, path) from None  # its causes have the URL in their text
+        raise _transport_error(error, market, path, client.secrets) from None  # its causes have the URL in their text
     if not response.ok:
         # Who refuses a key may repeat it.
         body = mask_values(body.decode("utf-8", "replace"), client.secrets).encode()
@@ -75,8 +80,10 @@ def _read(response: requests.Response, deadline: float) -> bytes:
     return b"".join(chunks)
 
 
-def _transport_error(error: Exception, market: Market, path: str) -> BinanceError | ConfigError:
-    text = f"{market} {path}: {mask_url(str(error))}"
+def _transport_error(
+    error: Exception, market: Market, path: str, secrets: tuple[str, ...]
+) -> BinanceError | ConfigError:
+    text = f"{market} {path}: {mask_values(str(error), secrets)}"
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return ConfigError(f"{text}. Set {market}_rest_url to scheme and host, like https://api.binance.com")
     if isinstance(error, requests.TooManyRedirects):

@@ -68,12 +68,14 @@ class Turnstile:
         outcome = self._try(price, clock, ticket)
         if isinstance(outcome, Grant):
             return outcome
+        self._refuse_long_hold(price.pool, outcome)
         began = time.monotonic()
         with self._announced(price.pool, outcome):
             while not isinstance(outcome, Grant):
-                self._refuse_long_hold(price.pool, outcome)
                 self._sleep(outcome.seconds)
                 outcome = self._try(price, clock, ticket)
+                if not isinstance(outcome, Grant):
+                    self._refuse_long_hold(price.pool, outcome)
         log.debug("waited for the weight budget: pool=%s seconds=%.1f", price.pool.name, time.monotonic() - began)
         return outcome
 
@@ -153,7 +155,7 @@ class MeteredAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Wait for the budget, send, and feed back what the answer says."""
         parts = urlsplit(request.url or "")
-        body = request.body if isinstance(request.body, str) else (request.body or b"").decode("latin-1")
+        body = request.body if isinstance(request.body, str) else ""
         parameters = dict(parse_qsl(f"{parts.query}&{body}"))
         price = charge(parts.path, parameters, is_cm_host=parts.netloc in self._is_cm)
         if not (price.needs_key and self._is_ours(parts.netloc)):
@@ -168,6 +170,10 @@ class MeteredAdapter(HTTPAdapter):
             if parts.netloc in self._markets:
                 clock.observe(response.headers, sent, received)
             used = _used(response.headers)
+            if response.status_code in {418, 429}:
+                now_ms = clock.now_ms()
+                wait = failures.hold_seconds(response.status_code, response.headers, response.content, now_ms)
+                self._turnstile.hold(price.pool, now_ms + round(wait * 1000), response.status_code)
         except requests.RequestException as error:
             # Its text and those of its causes have the URL, and that the signature.
             error.args = tuple(mask_url(str(arg)) for arg in error.args)
@@ -178,10 +184,6 @@ class MeteredAdapter(HTTPAdapter):
         count(bytes=_length(response.headers))
         # When it really went, without the wait for the budget: the clock needs it.
         response.travelled = (sent, received)  # type: ignore[attr-defined]
-        if response.status_code in {418, 429}:
-            now_ms = clock.now_ms()
-            wait = failures.hold_seconds(response.status_code, response.headers, response.content, now_ms)
-            self._turnstile.hold(price.pool, now_ms + round(wait * 1000), response.status_code)
         return response
 
     def _is_ours(self, host: str) -> bool:
@@ -217,7 +219,6 @@ def open_session(config: BinanceConfig, turnstile: Turnstile, clocks: Mapping[Ma
     adapter = MeteredAdapter(config, turnstile, clocks)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    session.proxies = dict(config.proxies)
     session.max_redirects = 0
     logging.getLogger("urllib3.connectionpool").addFilter(_mask_signature)
     return session
@@ -245,8 +246,12 @@ class MeteredClient(Client):
         self._production = config.environment == "production"
         secrets = (config.api_key, config.api_secret, config.private_key, config.private_key_password)
         key, secret, private_key, password = (s.get_secret_value() if s else None for s in secrets)
-        timeouts = {"timeout": self.request_timeout_seconds}
-        super().__init__(key, secret, timeouts, private_key=private_key, private_key_pass=password, ping=False)
+        # Said with each request: of a session's proxies, requests would prefer those of the environment.
+        self.proxies = dict(config.proxies)
+        sent_with: dict[str, Any] = {"timeout": self.request_timeout_seconds}
+        if self.proxies:
+            sent_with["proxies"] = self.proxies
+        super().__init__(key, secret, sent_with, private_key=private_key, private_key_pass=password, ping=False)
         self._point_at(config)
 
     @classmethod
@@ -256,8 +261,8 @@ class MeteredClient(Client):
         session: requests.Session,
         server_now_ms: Callable[[Market, bool], int],
     ) -> MeteredClient:
-        """A client, made in a thread of its own: python-binance makes an event loop when its thread has none, and leaves
-        it open. What needs a loop, its websocket API, gets the caller's when it is used."""
+        """A client, made in a thread of its own: python-binance makes an event loop when its thread has none, and
+        leaves it open. What needs a loop, its websocket API, gets the caller's when it is used."""
 
         def build() -> MeteredClient:
             client = cls(config, session, server_now_ms)

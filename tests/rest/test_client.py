@@ -6,8 +6,10 @@ import base64
 import hashlib
 import hmac
 import logging
+import re
 import threading
 import time
+import traceback
 from decimal import Decimal
 from urllib.parse import quote
 
@@ -187,16 +189,16 @@ def test_what_does_not_pass_is_told_at_once(bad, kind, text):
 
 
 def test_a_rejection_carries_code_and_msg():
-    with scripted(error(400, -1121, "Invalid symbol.")) as server, rest_for(server.url) as rest:
-        with pytest.raises(RequestRejectedError) as caught:
-            rest.kline_page(SPOT, "NOPE", "1m", 0, MINUTE_US, 1)
+    answer = error(400, -1121, "Invalid symbol.")
+    with scripted(answer) as server, rest_for(server.url) as rest, pytest.raises(RequestRejectedError) as caught:
+        rest.kline_page(SPOT, "NOPE", "1m", 0, MINUTE_US, 1)
     assert (caught.value.code, caught.value.msg, caught.value.retryable) == (-1121, "Invalid symbol.", False)
 
 
 def test_futures_in_a_restricted_location_are_sent_to_the_archive():
-    with scripted(error(451, 0, "restricted")) as server, rest_for(server.url) as rest:
-        with pytest.raises(RestrictedLocationError, match="--source archive"):
-            rest.get(Market.UM, "/fapi/v1/klines")
+    told = pytest.raises(RestrictedLocationError, match="--source archive")
+    with scripted(error(451, 0, "restricted")) as server, rest_for(server.url) as rest, told:
+        rest.get(Market.UM, "/fapi/v1/klines")
 
 
 def test_the_firewall_is_asked_again_only_once_and_late():
@@ -239,14 +241,17 @@ def timed(url, clock, *, store=None, priority="backfill", **settings):
 
 def test_after_429_nobody_sends_until_retry_after():
     store, clock = MemoryBudgetStore(), Clock()
-    with scripted(error(429, -1003, "slow", Retry_After="7", Date=""), always=Says(headers={"Date": ""})) as server:
-        with timed(server.url, clock, store=store) as first:
-            with timed(server.url, clock, store=store, priority="live") as second:
-                began = clock.now
-                with pytest.raises(BinanceAPIException):
-                    first.client.ping()
-                second.ping(SPOT)
-                assert clock.now - began >= 7
+    slow = error(429, -1003, "slow", Retry_After="7", Date="")
+    with (
+        scripted(slow, always=Says(headers={"Date": ""})) as server,
+        timed(server.url, clock, store=store) as first,
+        timed(server.url, clock, store=store, priority="live") as second,
+    ):
+        began = clock.now
+        with pytest.raises(BinanceAPIException):
+            first.client.ping()
+        second.ping(SPOT)
+        assert clock.now - began >= 7
 
 
 def test_a_ban_is_told_to_everyone_without_sending(caplog):
@@ -299,10 +304,12 @@ def test_throttling_is_logged_once_at_its_start_and_end(caplog):
     caplog.set_level(logging.INFO)
     clock = Clock()
     clock.now = 1_700_000_030.0
-    with scripted(always=Says(headers={"Date": ""})) as server:
-        with timed(server.url, clock, rate_limit_requests_per_minute=10) as rest:
-            for _ in range(12):
-                rest.ping(SPOT)
+    with (
+        scripted(always=Says(headers={"Date": ""})) as server,
+        timed(server.url, clock, rate_limit_requests_per_minute=10) as rest,
+    ):
+        for _ in range(12):
+            rest.ping(SPOT)
     lines = [r.getMessage() for r in caplog.records if "throttling" in r.getMessage()]
     assert [line.split(":")[0] for line in lines] == ["throttling starts", "throttling ends"]
     assert clock.now >= 1_700_000_040
@@ -373,9 +380,9 @@ def test_a_simulators_exchange_info_stays_in_the_process():
 
 
 def test_odd_exchange_info_is_told():
-    with scripted(Says(body={"symbols": []})) as server, rest_for(server.url) as rest:
-        with pytest.raises(MalformedResponseError, match="exchangeInfo"):
-            rest.exchange_info(SPOT)
+    told = pytest.raises(MalformedResponseError, match="exchangeInfo")
+    with scripted(Says(body={"symbols": []})) as server, rest_for(server.url) as rest, told:
+        rest.exchange_info(SPOT)
 
 
 def test_first_kline():
@@ -483,11 +490,13 @@ def test_the_key_never_goes_to_public_routes():
 def test_redirects_are_not_followed_not_even_by_python_binance():
     with scripted(always=Says()) as thief:
         away = Says(302, b"", {"Location": f"{thief.url}/api/v3/account?signature=1"})
-        with scripted(clock_answer(), away, always=away) as server:
-            with rest_for(server.url, api_key=KEY, api_secret=SECRET) as rest:
-                with pytest.raises(requests.TooManyRedirects):
-                    rest.client.get_account()
-                rest.client.session.get(f"{thief.url}/api/v3/account?signature=1")
+        with (
+            scripted(clock_answer(), away, always=away) as server,
+            rest_for(server.url, api_key=KEY, api_secret=SECRET) as rest,
+        ):
+            with pytest.raises(requests.TooManyRedirects):
+                rest.client.get_account()
+            rest.client.session.get(f"{thief.url}/api/v3/account?signature=1")
         assert ["X-MBX-APIKEY" in seen.headers for seen in thief.seen] == [False]
 
 
@@ -499,33 +508,40 @@ def test_no_secret_and_no_signature_is_in_logs_errors_or_reprs(caplog):
     caplog.set_level(logging.DEBUG)
     echo = error(401, -2015, f"Invalid API-key {KEY}, request ip: 127.0.0.1")
     texts = []
-    import traceback
 
-    with scripted(clock_answer(), echo, echo, always=Says(reset=True)) as server:
-        with rest_for(server.url, api_key=KEY, api_secret=SECRET, sleeps=[]) as rest:
-            for call in (
-                lambda: rest.signed_get(SPOT, "/api/v3/account"),
-                lambda: rest.account_check(SPOT),
-                rest.client.get_account,
-            ):
-                with pytest.raises((BinanceError, requests.RequestException)) as caught:
-                    call()
-                texts.append("".join(traceback.format_exception(caught.value)))
-            texts += [repr(rest), repr(rest.config), repr(rest.client), repr(rest.budget_store)]
+    def fails(call):
+        with pytest.raises((BinanceError, requests.RequestException)) as caught:
+            call()
+        texts.append("".join(traceback.format_exception(caught.value)))
+
+    with (
+        scripted(clock_answer(), echo, echo, always=Says(reset=True)) as server,
+        rest_for(server.url, api_key=KEY, api_secret=SECRET, sleeps=[]) as rest,
+    ):
+        fails(lambda: rest.signed_get(SPOT, "/api/v3/account"))
+        fails(lambda: rest.account_check(SPOT))
+        fails(rest.client.get_account)
+        texts += [repr(rest), repr(rest.config), repr(rest.client), repr(rest.budget_store)]
     with rest_for("http://127.0.0.1:1", api_key=KEY, api_secret=SECRET, sleeps=[]) as rest:
         rest._clocks[SPOT].measure(time.time() * 1000, time.time(), time.time())
-        for call in (lambda: rest.signed_get(SPOT, "/api/v3/account"), rest.client.get_account):
-            with pytest.raises((BinanceError, requests.RequestException)) as caught:
-                call()
-            texts.append("".join(traceback.format_exception(caught.value)))
+        fails(lambda: rest.signed_get(SPOT, "/api/v3/account"))
+        fails(rest.client.get_account)
     everything = "\n".join([*texts, caplog.text])
     assert "signature=***" in everything
-    import re
-
     assert not re.search(r"signature=[0-9a-f]{8}", everything)
     for secret in (KEY, SECRET):
         for spelling in spellings(secret):
             assert spelling not in everything
+
+
+def test_the_configured_proxy_wins_over_the_environments(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with scripted(always=Says(body=[])) as proxy:
+        settings = {"proxies": {"http": proxy.url}, "archive_url": "http://h", "archive_listing_url": "http://h"}
+        with rest_for("http://binance.invalid", **settings) as rest:
+            rest.get(SPOT, "/api/v3/klines")
+            rest.client.get_klines(symbol="A", interval="1m")
+        assert [(s.path, s.headers["Host"]) for s in proxy.seen] == [("/api/v3/klines", "binance.invalid")] * 2
 
 
 # --- Account rights -------------------------------------------------------------------------------------------------
@@ -543,10 +559,12 @@ def test_a_key_that_may_more_than_read_is_warned_of(caplog):
 
 
 def test_a_key_that_only_reads_is_fine(caplog):
-    with scripted(clock_answer(), Says(body={"canTrade": False})) as server:
-        with rest_for(server.url, api_key=KEY, api_secret=SECRET) as rest:
-            assert rest.account_check(Market.UM).warnings == ()
-            assert server.seen[1].path == "/fapi/v2/account"
+    with (
+        scripted(clock_answer(), Says(body={"canTrade": False})) as server,
+        rest_for(server.url, api_key=KEY, api_secret=SECRET) as rest,
+    ):
+        assert rest.account_check(Market.UM).warnings == ()
+        assert server.seen[1].path == "/fapi/v2/account"
     assert caplog.text == ""
 
 
