@@ -30,11 +30,12 @@ from airflow_provider_binance.rest.budget_stores import BudgetStore, open_budget
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.costs import pool_of
 from airflow_provider_binance.rest.meter import Meter, measured
+from airflow_provider_binance.rest.turnstile import Turnstile
 
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_binance.rest.session import MeteredClient, Turnstile
+    from airflow_provider_binance.rest.metered import MeteredClient
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class BinanceRest:
     @property
     def client(self) -> MeteredClient:
         """python-binance's `Client` of this thread, metered; the same connections serve all threads."""
-        from airflow_provider_binance.rest.session import MeteredClient
+        from airflow_provider_binance.rest.metered import MeteredClient
 
         found: MeteredClient | None = getattr(self._threads, "client", None)
         if found is None:
@@ -245,8 +246,6 @@ class BinanceRest:
 
     @cached_property
     def _turnstile(self) -> Turnstile:
-        from airflow_provider_binance.rest.session import Turnstile
-
         return Turnstile(self.config, self.budget_store, self.priority, self._sleep)
 
     def _opened_session(self) -> requests.Session:

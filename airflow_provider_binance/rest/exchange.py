@@ -15,7 +15,7 @@ from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.rest import failures
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.meter import count
-from airflow_provider_binance.rest.session import MeteredClient
+from airflow_provider_binance.rest.metered import MeteredClient
 
 # requests' time-out is for each read: a server that sends a byte now and then would never meet it.
 READ_TIMEOUTS = 3

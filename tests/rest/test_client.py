@@ -7,6 +7,9 @@ import hashlib
 import hmac
 import logging
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -132,8 +135,6 @@ def test_a_dripping_body_is_given_up_in_bounded_time():
         for i in range(len(body)):
             send(body[i : i + 1])
             time.sleep(0.02)
-
-    import socket
 
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -584,9 +585,6 @@ def test_each_thread_has_a_client_and_all_share_the_connections():
 
 
 def test_opening_and_importing_cost_nothing():
-    import subprocess
-    import sys
-
     script = (
         "import sys; from airflow_provider_binance.rest.client import BinanceRest;"
         "from airflow_provider_binance.config import BinanceConfig; BinanceRest(BinanceConfig());"
@@ -594,3 +592,16 @@ def test_opening_and_importing_cost_nothing():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_cached_exchange_info_needs_no_python_binance(tmp_path):
+    script = (
+        "import sys; from airflow_provider_binance.rest.client import BinanceRest;"
+        "from airflow_provider_binance.rest.budget_stores import FileBudgetStore;"
+        "from airflow_provider_binance.config import BinanceConfig; from airflow_provider_binance.market import Market;"
+        "store = FileBudgetStore(sys.argv[1]); rest = BinanceRest(BinanceConfig(), budget_store=store);"
+        "store.cache_put('https://api.binance.com/api/v3/exchangeInfo', b'{\"rateLimits\": []}');"
+        "print(rest.exchange_info(Market.SPOT), [m for m in ('binance', 'requests') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "b.json")], capture_output=True, text=True)
+    assert done.stdout.strip() == "{'rateLimits': []} []", done.stderr
