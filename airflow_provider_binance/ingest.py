@@ -88,11 +88,12 @@ def load(
         BinanceError, StoreError: what was committed stays; the same call goes on from there.
     """
     begun = time.monotonic()
-    selection = select(market, dataset, symbols, intervals, start, end, source, reload, confirm)
     if not 1 <= jobs <= 64:
         raise InputError(f"jobs={jobs} must be 1 … 64")
-    by_rest_only = selection.choice is SourceChoice.REST
-    with Runtime(config, store, priority=priority, archive=not by_rest_only) as runtime:
+    with Runtime(config, store, priority=priority, archive=source != SourceChoice.REST) as runtime:
+        selection = select(
+            market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
+        )  # fmt: skip
         planned = plan_all(runtime, selection)
         if any(entry.tasks or entry.not_listed for entry in planned):
             runtime.store.ensure_environment(str(runtime.config.environment))
@@ -134,9 +135,10 @@ def plan(
         InputError: malformed or unknown arguments.
         BinanceError, StoreError: exchangeInfo, the listing or the ledger could not be read.
     """
-    selection = select(market, dataset, symbols, intervals, start, end, source, reload, confirm)
-    by_rest_only = selection.choice is SourceChoice.REST
-    with Runtime(config, store, priority=priority, archive=not by_rest_only) as runtime:
+    with Runtime(config, store, priority=priority, archive=source != SourceChoice.REST) as runtime:
+        selection = select(
+            market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
+        )  # fmt: skip
         plans = []
         for entry in plan_all(runtime, selection):
             pieces = [
@@ -216,8 +218,8 @@ def fetch_klines(
     """
     kind = Market.parse(market)
     grid = parse_interval(interval, kind)
-    begin, stop = instants(start, end)
     with Runtime(config, None, priority=priority, archive=False) as runtime:
+        begin, stop = instants(start, end, lambda: runtime.now_us(kind))
         [name] = runtime.symbols.resolve([symbol], kind, "klines")
         series = Series(kind, "klines", name, grid.name)
         closed_us = runtime.closed_end(kind, grid.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -60,8 +60,13 @@ def select(
     source: str = "auto",
     reload: bool = False,
     confirm: bool = False,
+    *,
+    now_us: Callable[[Market], int],
 ) -> Selection:
-    """The arguments of a load, checked. Raises InputError naming the value, the accepted ones and the way out."""
+    """The arguments of a load, checked. Raises InputError naming the value, the accepted ones and the way out.
+
+    `now_us` gives the server's time; it is asked for texts such as `30d` only.
+    """
     kind = Market.parse(market)
     entry = registered(dataset)
     if kind not in entry.markets:
@@ -76,7 +81,7 @@ def select(
         choice = SourceChoice(source)
     except ValueError:
         raise InputError(f"unknown source {source!r}: use {', '.join(SourceChoice)}") from None
-    begin, stop = instants(start, end)
+    begin, stop = instants(start, end, lambda: now_us(kind))
     return Selection(kind, dataset, names, chosen or ("",), begin, stop, choice, reload, confirm)
 
 
@@ -86,12 +91,13 @@ def names_of(values: Names) -> list[str]:
     return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
 
 
-def instants(start: When, end: When) -> tuple[Instant, Instant]:
+def local_now_us() -> int:
+    """This machine's time, for those who ask nobody."""
+    return to_us(datetime.now(UTC))
+
+
+def instants(start: When, end: When, now_us: Callable[[], int] = local_now_us) -> tuple[Instant, Instant]:
     """Both ends of a window; raises InputError if they are in the wrong order."""
-
-    def now_us() -> int:
-        return to_us(datetime.now(UTC))
-
     begin = parse_instant(start, now_us=now_us, name="start")
     stop = parse_instant(end, now_us=now_us, name="end")
     if isinstance(begin, int) and isinstance(stop, int):
