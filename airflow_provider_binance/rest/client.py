@@ -29,6 +29,7 @@ from airflow_provider_binance.rest.budget import Priority
 from airflow_provider_binance.rest.budget_stores import BudgetStore, open_budget_store
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.costs import pool_of
+from airflow_provider_binance.rest.info import parse_info
 from airflow_provider_binance.rest.meter import Meter, measured
 from airflow_provider_binance.rest.turnstile import Turnstile
 
@@ -194,7 +195,7 @@ class BinanceRest:
             body = self.get(market, path)
             self._keep(f"{self.config.rest_url(market)}{path}", body)
         try:
-            info: dict[str, Any] = json.loads(body, parse_float=Decimal)
+            info = parse_info(body)
             for limit in info["rateLimits"]:
                 if limit["rateLimitType"] == "REQUEST_WEIGHT" and (limit["interval"], limit["intervalNum"]) == (
                     "MINUTE",

@@ -600,8 +600,8 @@ def test_cached_exchange_info_needs_no_python_binance(tmp_path):
         "from airflow_provider_binance.rest.budget_stores import FileBudgetStore;"
         "from airflow_provider_binance.config import BinanceConfig; from airflow_provider_binance.market import Market;"
         "store = FileBudgetStore(sys.argv[1]); rest = BinanceRest(BinanceConfig(), budget_store=store);"
-        "store.cache_put('https://api.binance.com/api/v3/exchangeInfo', b'{\"rateLimits\": []}');"
+        "store.cache_put('https://api.binance.com/api/v3/exchangeInfo', b'{\"rateLimits\": [], \"symbols\": []}');"
         "print(rest.exchange_info(Market.SPOT), [m for m in ('binance', 'requests') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "b.json")], capture_output=True, text=True)
-    assert done.stdout.strip() == "{'rateLimits': []} []", done.stderr
+    assert done.stdout.strip() == "{'rateLimits': [], 'symbols': []} []", done.stderr
