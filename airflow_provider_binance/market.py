@@ -172,6 +172,8 @@ def parse_interval(text: str, market: Market | None = None) -> Interval:
 
 def to_us(at: datetime) -> int:
     """An aware datetime as microseconds since the epoch, exactly."""
+    if type(at) is not datetime:  # pendulum's, which Airflow hands out, gives differences that refuse to be divided
+        at = datetime.combine(at.date(), at.time(), at.tzinfo)
     return (at - EPOCH) // timedelta(microseconds=1)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_binance.errors import ConfigError, InputError
-from airflow_provider_binance.market import Market, iso, parse_interval
+from airflow_provider_binance.market import INTERVALS, Market, iso, parse_interval
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.windows import parse_instant
 
@@ -23,6 +23,8 @@ EXAMPLE = '{"spot": [{"symbols": ["BTCUSDT", "*USDT"], "intervals": ["1m"], "sin
 _SERIES_SECONDS = 0.05
 #: A chunk below this is not worth the start of a task, which takes 2–3 s.
 _LEAST_CHUNK_SECONDS = 15.0
+
+_ORDER = {name: at for at, name in enumerate(("", *INTERVALS))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def cut(planned: Iterable[PlannedSeries], *, most: int = 16) -> list[dict[str, A
         for one in by_interval.values():
             windows.setdefault((one.start_us, one.end_us), []).append(one)
         for window, members in windows.items():
-            intervals = tuple(member.series.interval for member in members)
+            intervals = tuple(sorted((member.series.interval for member in members), key=_ORDER.get))
             cost = sum(member.seconds + _SERIES_SECONDS for member in members)
             groups.setdefault((market, dataset, intervals, *window), []).append((cost, symbol))
     chunks: list[tuple[float, dict[str, Any]]] = []

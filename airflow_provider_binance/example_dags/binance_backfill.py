@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from airflow.sdk import DAG, Param, get_current_context, task
@@ -81,6 +83,7 @@ def make_backfill_dag(
     store_conn_id: str = "ingest_default",
     pool: str = "default_pool",
     most_chunks: int = 16,
+    task_arguments: Mapping[str, Any] | None = None,
     **dag_arguments: Any,
 ) -> DAG:
     """The DAG; call it in a file of the DAGs folder.
@@ -92,12 +95,13 @@ def make_backfill_dag(
         store_conn_id: connection of type `postgres` or `sqlite`: the ingest database.
         pool: pool of the mapped loads; give it as many slots as callers may share one IP address.
         most_chunks: mapped loads at most.
+        task_arguments: `default_args` of the tasks, over retries by error class and a time-out of six hours.
         dag_arguments: passed on to `DAG`.
     """
     with DAG(
         dag_id,
         schedule=None,
-        default_args=default_args(),
+        default_args=default_args(task_arguments),
         params=form(symbols or EXAMPLE_SYMBOLS),
         doc_md=DOC,
         tags=["binance"],
@@ -113,9 +117,9 @@ def make_backfill_dag(
 
             context = get_current_context()
             params = context["params"]
-            hook = BinanceHook(binance_conn_id, store_conn_id=store_conn_id)
             entry = entry_of_form(params)
-            planned, reports = plan_window(hook, [entry], params["start"], params["end"], source=params["source"])
+            with closing(BinanceHook(binance_conn_id, store_conn_id=store_conn_id)) as hook:
+                planned, reports = plan_window(hook, [entry], params["start"], params["end"], source=params["source"])
             context["ti"].xcom_push("plan", describe(reports))
             return [] if params["dry_run"] else cut(planned, most=most_chunks)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +34,7 @@ def make_daily_dag(
     store_conn_id: str = "ingest_default",
     pool: str = "default_pool",
     most_chunks: int = 16,
+    task_arguments: Mapping[str, Any] | None = None,
     **dag_arguments: Any,
 ) -> DAG:
     """The DAG; call it in a file of the DAGs folder.
@@ -46,6 +49,7 @@ def make_daily_dag(
         store_conn_id: connection of type `postgres` or `sqlite`: the ingest database.
         pool: pool of the mapped loads; give it as many slots as callers may share one IP address.
         most_chunks: mapped loads at most.
+        task_arguments: `default_args` of the tasks, over retries by error class and a time-out of six hours.
         dag_arguments: passed on to `DAG`.
     """
     with DAG(
@@ -54,7 +58,7 @@ def make_daily_dag(
         start_date=start_date,
         catchup=catchup,
         max_active_runs=1,
-        default_args=default_args(),
+        default_args=default_args(task_arguments),
         params={
             "universe": Param(
                 None,
@@ -78,14 +82,14 @@ def make_daily_dag(
             from airflow_provider_binance.universe import cut
 
             context = get_current_context()
-            hook = BinanceHook(binance_conn_id, store_conn_id=store_conn_id, priority="daily")
             entries = read_universe(context["params"], binance_conn_id=binance_conn_id)
             window = find_window(context)
-            planned, reports = (
-                plan_latest(hook, entries, confirm=True)
-                if window is None
-                else plan_window(hook, entries, *window, confirm=True)
-            )
+            with closing(BinanceHook(binance_conn_id, store_conn_id=store_conn_id, priority="daily")) as hook:
+                planned, reports = (
+                    plan_latest(hook, entries, confirm=True)
+                    if window is None
+                    else plan_window(hook, entries, *window, confirm=True)
+                )
             describe(reports)
             return cut(planned, most=most_chunks)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,8 @@ MAP_INDEX_TEMPLATE = (
 _MOST_SERIES = 100
 
 
-def default_args() -> dict[str, Any]:
-    """Retries by error class, and a time-out, for every task."""
+def default_args(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Retries by error class, and a time-out, for every task; `given` wins."""
     from airflow_provider_binance.operators.binance import BINANCE_RETRY_POLICY
 
     return {
@@ -40,6 +40,7 @@ def default_args() -> dict[str, Any]:
         "max_retry_delay": timedelta(minutes=30),
         "retry_policy": BINANCE_RETRY_POLICY,
         "execution_timeout": timedelta(hours=6),
+        **(given or {}),
     }
 
 
@@ -50,9 +51,10 @@ def plan_window(
     planned: list[PlannedSeries] = []
     reports: list[PlanReport] = []
     for entry in entries:
-        first = _later(start, entry.since, hook, entry.market)
+        asked = parse_instant(start, now_us=_now_us(hook, entry.market))
+        first = _later(asked, entry.since, hook, entry.market)
         end_us = parse_instant(end, now_us=_now_us(hook, entry.market), name="end")
-        if isinstance(first, int) and isinstance(end_us, int) and first >= end_us:
+        if first != asked and isinstance(first, int) and isinstance(end_us, int) and first >= end_us:
             log.info("Left out %s %s: since %s is not before %s", entry.market, entry.symbols, entry.since, iso(end_us))
             continue
         begin: Any = from_us(first) if isinstance(first, int) else first
@@ -147,9 +149,8 @@ def _planned(report: PlanReport, start_us: int | None, end_us: int | None) -> li
     ]
 
 
-def _later(start: Any, since: str | None, hook: BinanceHook, market: str) -> Any:
-    """The later of two window texts; a bound that is not given, or the listing, binds nothing."""
-    first = parse_instant(start, now_us=_now_us(hook, market))
+def _later(first: Any, since: str | None, hook: BinanceHook, market: str) -> Any:
+    """The later of a start and a `since`; one that is not given, or the listing, binds nothing."""
     bound = parse_instant(since, now_us=_now_us(hook, market), name="since")
     if bound is None or bound in (LISTING, NOW):
         return first

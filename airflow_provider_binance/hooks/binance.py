@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_binance.errors import IngestError
+from airflow_provider_binance.errors import IngestError, UnreachableError
+from airflow_provider_binance.masking import mask_url, mask_values
 
 if TYPE_CHECKING:
     from binance.client import Client
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_binance.config import BinanceConfig
     from airflow_provider_binance.records import Kline
     from airflow_provider_binance.reports import LoadReport, PlanReport
-    from airflow_provider_binance.rest import BinanceRest
+    from airflow_provider_binance.rest.client import BinanceRest
 
 #: Seconds within which the Test button has an answer: the API server waits for it.
 TEST_TIMEOUT_SECONDS = 4.0
@@ -70,7 +71,7 @@ class BinanceHook(BaseHook):
     @cached_property
     def rest(self) -> BinanceRest:
         """The metered, classified way to Binance's REST interfaces."""
-        from airflow_provider_binance.rest import BinanceRest
+        from airflow_provider_binance.rest.client import BinanceRest
 
         return BinanceRest(self.config, priority=self.priority)
 
@@ -104,7 +105,15 @@ class BinanceHook(BaseHook):
         """The closed klines that open in `[start, end)`, ascending, prices and quantities exact; nothing is stored."""
         from airflow_provider_binance import ingest
 
-        return ingest.fetch_klines(market, symbol, interval, start, end, config=self.config, priority=self.priority)
+        return ingest.fetch_klines(
+            market=market,
+            symbol=symbol,
+            interval=interval,
+            start=start,
+            end=end,
+            config=self.config,
+            priority=self.priority,
+        )
 
     def plan(self, *, market: str, symbols: Sequence[str] | str, **arguments: Any) -> PlanReport:
         """What `load` with the same arguments would fetch, and its cost; writes nothing."""
@@ -120,8 +129,7 @@ class BinanceHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Whether Binance answers and, with a key, accepts it: one signed read-only call. Under five seconds."""
-        from airflow_provider_binance.masking import mask_values
-        from airflow_provider_binance.rest import BinanceRest
+        from airflow_provider_binance.rest.client import BinanceRest
 
         secrets: tuple[str, ...] = ()
         try:
@@ -130,21 +138,23 @@ class BinanceHook(BaseHook):
                 update={"request_timeout_seconds": TEST_TIMEOUT_SECONDS / 2, "rate_limit_store": "memory://"}
             )
             secrets = config.secrets()
-            rest = BinanceRest(config, priority="live")
             market = config.markets[0]
-            if config.api_key is None:
-                rest.ping(market)
-                return True, (
-                    f"{market} at {config.rest_url(market)} answers. No API key is set, so only reachability was "
-                    "checked; public market data needs none."
-                )
-            return True, mask_values(_rights(rest.account_check(market), str(market)), secrets)
+            url = config.rest_url(market)
+            with BinanceRest(config, priority="live", sleep=_impatient(url)) as rest:
+                if config.api_key is None:
+                    rest.ping(market)
+                    return True, (
+                        f"{market} at {url} answers. No API key is set, so only reachability was checked; public "
+                        "market data needs none."
+                    )
+                warnings = "".join(f" WARNING: {warning}." for warning in rest.account_check(market).warnings)
+                return True, f"The API key works on {market}: a signed read-only call succeeded.{warnings}"
         except IngestError as error:
             return False, mask_values(str(error), secrets)
 
     def close(self) -> None:
         """Drop the client and the settings read so far; the next use reads the connection again."""
-        if (rest := self.__dict__.pop("rest", None)) is not None and hasattr(rest, "close"):
+        if (rest := self.__dict__.pop("rest", None)) is not None:
             rest.close()
         for name in ("config", "store_config"):
             self.__dict__.pop(name, None)
@@ -166,13 +176,24 @@ class BinanceHook(BaseHook):
         return config
 
 
+def _impatient(url: str) -> Callable[[float], None]:
+    """In place of a pause before the next try: one try is enough for a person who waits for an answer."""
+
+    def refuse(seconds: float) -> None:
+        raise UnreachableError(
+            f"{mask_url(url)} gave no usable answer at the first try; is the host right, and reachable?"
+        )
+
+    return refuse
+
+
 def _mask(secrets: Sequence[str]) -> None:
     """Have Airflow mask `secrets` in its logs: it knows passwords, but neither logins nor their encoded spellings."""
     import base64
 
     from airflow.sdk.log import mask_secret
 
-    for secret in secrets:
+    for secret in {*secrets, *map(unquote, secrets)}:  # a URL holds its password encoded
         for spelling in {
             secret,
             quote(secret, safe=""),
@@ -180,12 +201,3 @@ def _mask(secrets: Sequence[str]) -> None:
             base64.b64encode(secret.encode()).decode(),
         }:
             mask_secret(spelling)
-
-
-def _rights(account: Any, market: str) -> str:
-    """The message of the Test button for a key that works, with a warning when it can do more than read."""
-    rights = [word for word, name in (("trade", "canTrade"), ("withdraw", "canWithdraw")) if dict(account).get(name)]
-    said = f"The API key works on {market}: a signed read-only call succeeded."
-    if not rights:
-        return said
-    return f"{said} WARNING: this key may {' and '.join(rights)}; loading market data needs a key that may only read."

@@ -15,7 +15,6 @@ from airflow_provider_binance.errors import BlockedError, IngestError, InputErro
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_binance.hooks.binance import BinanceHook
     from airflow_provider_binance.reports import LoadReport
 
 #: Series and gaps that the XCom names one by one; the totals always count all.
@@ -121,7 +120,7 @@ class BinanceLoadOperator(BaseOperator):
         self.store_conn_id = store_conn_id
         self.on_gap = on_gap
         self.skip_on_no_change = skip_on_no_change
-        self._hook: BinanceHook | None = None
+        self._is_loading = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load the window and return the report.
@@ -138,8 +137,9 @@ class BinanceLoadOperator(BaseOperator):
         try:
             on_gap = _one_of("on_gap", self.on_gap, ("warn", "fail"))
             start, end = self._window(context)
-            self._hook = BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
-            report = self._hook.load(
+            hook = BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
+            self._is_loading = True
+            report = hook.load(
                 market=self.market,
                 dataset=self.dataset,
                 symbols=_texts("symbols", self.symbols) or [],
@@ -158,19 +158,18 @@ class BinanceLoadOperator(BaseOperator):
                 raise
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
         finally:
-            self._close()
+            self._is_loading = False
         changed = report.counts.rows_inserted + report.counts.rows_updated
         if not changed and _truth("skip_on_no_change", self.skip_on_no_change):
             raise AirflowSkipException("nothing changed: the ledger already covers this window")
         return summarize(report)
 
     def on_kill(self) -> None:
-        """Let go of the connections: what was committed stays, what was not is rolled back."""
-        self._close()
+        """Unwind a running load: what was committed stays, the open transaction is rolled back, connections close."""
+        from airflow.sdk.exceptions import AirflowTaskTerminated
 
-    def _close(self) -> None:
-        if self._hook is not None:
-            self._hook.close()
+        if self._is_loading:
+            raise AirflowTaskTerminated(f"task {self.task_id} was stopped while it was loading")
 
     def _window(self, context: Context) -> tuple[datetime | str | None, datetime | str | None]:
         start, end = _given(self.start), _given(self.end)

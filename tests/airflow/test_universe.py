@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_binance.airflow_universe import read_universe
+from airflow_provider_binance.errors import ConfigError, InputError
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.universe import (
+    EXAMPLE,
+    PlannedSeries,
+    UniverseEntry,
+    cut,
+    entry_of_form,
+    parse_universe,
+    universe_of_settings,
+)
+
+DAY_US = 86_400_000_000
+
+
+def test_the_example_is_valid() -> None:
+    [entry] = parse_universe(EXAMPLE, source="the test")
+    assert entry == UniverseEntry("spot", ("BTCUSDT", "*USDT"), ("1m",), "2024-01-01")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("{", "is not JSON"),
+        ([], "must map markets"),
+        ({}, "is empty"),
+        ({"spot": []}, "is empty"),
+        ({"margin": []}, "unknown market"),
+        ({"spot": {"symbols": ["A"]}}, "list of entries"),
+        ({"spot": ["BTCUSDT"]}, "not an object"),
+        ({"spot": [{"intervals": ["1m"]}]}, "names no symbols"),
+        ({"spot": [{"symbols": ["BTCUSDT"]}]}, "names no intervals"),
+        ({"spot": [{"symbols": ["BTCUSDT"], "intervals": ["1x"]}]}, "unknown interval"),
+        ({"um": [{"symbols": ["BTCUSDT"], "intervals": ["1s"]}]}, "does not exist in market um"),
+        ({"spot": [{"symbols": ["A"], "intervals": ["1m"], "since": "yesterday"}]}, "no instant"),
+        ({"spot": [{"symbols": ["A"], "intervals": ["1m"], "since": "2024-01-01T00:00"}]}, "no UTC offset"),
+        ({"spot": [{"symbols": ["A"], "intervals": ["1m"], "until": "2024"}]}, "unknown keys: until"),
+    ],
+)
+def test_errors_say_where_and_show_an_example(value: Any, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_universe(value, source="the variable")
+    assert "the variable" in str(caught.value)
+    assert told in str(caught.value)
+    assert EXAMPLE in str(caught.value)
+
+
+def test_universe_of_a_connection() -> None:
+    settings = {"symbols": "BTCUSDT, ETHUSDT", "timeframes": ["1h"], "markets": '["spot", "um"]'}
+    entries = parse_universe(universe_of_settings(settings), source="x")
+    assert [entry.market for entry in entries] == ["spot", "um"]
+    assert entries[0].symbols == ("BTCUSDT", "ETHUSDT")
+    assert universe_of_settings({"timeframes": ["1h"]}) is None
+
+
+def test_params_win_over_variable_over_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def universe(symbol: str) -> dict[str, Any]:
+        return {"spot": [{"symbols": [symbol], "intervals": ["1h"]}]}
+
+    extra = {"symbols": ["CONN"], "timeframes": ["1h"]}
+    monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", json.dumps({"conn_type": "binance", "extra": extra}))
+    assert read_universe({"universe": None})[0].symbols == ("CONN",)
+    monkeypatch.setenv("AIRFLOW_VAR_BINANCE_UNIVERSE", json.dumps(universe("VARIABLE")))
+    assert read_universe({})[0].symbols == ("VARIABLE",)
+    assert read_universe({"universe": universe("PARAMS")})[0].symbols == ("PARAMS",)
+
+
+def test_no_universe_is_an_error_that_shows_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BINANCE_DEFAULT", '{"conn_type": "binance"}')
+    with pytest.raises(ConfigError, match="no universe is set") as caught:
+        read_universe({})
+    assert EXAMPLE in str(caught.value)
+
+
+def test_entry_of_the_form() -> None:
+    params = {
+        "market": "spot",
+        "symbols": ["BTCUSDT"],
+        "more_symbols": "ethusdt,*BTC BTCUSDT",
+        "intervals": ["1h", "1h"],
+    }
+    assert entry_of_form(params) == UniverseEntry("spot", ("BTCUSDT", "ethusdt", "*BTC"), ("1h",))
+    with pytest.raises(InputError, match="no symbol"):
+        entry_of_form({"market": "spot", "symbols": None, "more_symbols": None, "intervals": ["1h"]})
+    with pytest.raises(InputError, match="no interval"):
+        entry_of_form({"market": "spot", "symbols": ["BTCUSDT"], "intervals": []})
+
+
+PLANNED = st.builds(
+    lambda market, symbol, interval, day, days, seconds: PlannedSeries(
+        Series(market, "klines", symbol, interval), day * DAY_US, (day + days) * DAY_US, seconds
+    ),
+    st.sampled_from(["spot", "um"]),
+    st.sampled_from([f"S{n}USDT" for n in range(60)]),
+    st.sampled_from(["1m", "1h"]),
+    st.integers(0, 1),
+    st.integers(1, 2),
+    st.floats(0, 1e4),
+)
+
+
+@given(st.lists(PLANNED, max_size=120), st.integers(8, 16))
+def test_chunks_hold_every_series_whole_and_are_few(planned: list[PlannedSeries], most: int) -> None:
+    """Whatever was planned is loaded by some chunk over its whole window, once."""
+    chunks = cut(planned, most=most)
+    groups = {(c["market"], tuple(c["intervals"]), c["start"], c["end"]) for c in chunks}
+    assert len(chunks) <= max(most, len(groups))
+    loaded = [(c["market"], symbol, interval) for c in chunks for symbol in c["symbols"] for interval in c["intervals"]]
+    assert len(loaded) == len(set(loaded))
+    assert set(loaded) == {(p.series.market, p.series.symbol, p.series.interval) for p in planned}
+    assert json.loads(json.dumps(chunks)) == chunks
+
+
+def test_chunks_are_balanced_by_cost() -> None:
+    planned = [PlannedSeries(Series("spot", "klines", f"S{n}", "1m"), 0, DAY_US, 100.0 + n) for n in range(64)]
+    chunks = cut(planned)
+    assert len(chunks) == 16
+    assert {len(chunk["symbols"]) for chunk in chunks} == {4}
+
+
+def test_little_work_is_one_chunk() -> None:
+    planned = [PlannedSeries(Series("spot", "klines", f"S{n}", "1m"), 0, DAY_US, 0.0) for n in range(64)]
+    assert len(cut(planned)) == 1
