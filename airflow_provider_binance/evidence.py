@@ -24,7 +24,8 @@ _MOST_NAMES = 4
 class Evidence:
     """Who was asked about a stretch and had no rows: archive files by name, REST by time (first, last).
 
-    `forced` names the one source that was allowed: a load that may ask others need not wait.
+    `early` names archive files that were made before the stretch's klines had closed: they were read, and say nothing
+    of it. `forced` names the one source that was allowed: a load that may ask others need not wait.
     """
 
     archive: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class Evidence:
     rest: tuple[int, ...] = ()
     note: str = ""
     forced: str = ""
+    early: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Evidence:
@@ -46,6 +48,7 @@ class Evidence:
                 tuple(to_us(datetime.fromisoformat(at)) for at in loaded.get("rest", ())),
                 str(loaded.get("note", "")),
                 str(loaded.get("forced", "")),
+                tuple(loaded.get("early", ())),
             )
         except (ValueError, AttributeError, TypeError):
             return cls(note=text)
@@ -57,9 +60,19 @@ class Evidence:
             "rest": [iso(at) for at in self.rest],
             "note": self.note,
             "forced": self.forced,
+            "early": list(self.early),
         }
         kept = {name: value for name, value in facts.items() if value}
         return json.dumps(kept, ensure_ascii=False, sort_keys=True) if kept else ""
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The archive files that need not be read again."""
+        return self.archive + self.early
+
+    def with_early(self, name: str) -> Evidence:
+        """The archive file called `name` was made too early to have the stretch."""
+        return self if name in self.early else replace(self, early=(*self.early, name)[-_MOST_NAMES:])
 
     def with_archive(self, name: str) -> Evidence:
         """The archive file called `name` lacks the stretch."""
@@ -104,7 +117,7 @@ def settle(stretch: Stretch, now_us: int, *, rest_usable: bool) -> CoverageRange
     if rest_agrees:
         state, next_check_us = State.EXCHANGE_GAP, None
         evidence = replace(evidence, forced="")
-    elif evidence.archive and not rest_usable:
+    elif evidence.read and not rest_usable:
         state, next_check_us = State.UNAVAILABLE, None
     elif evidence.corrupt and not evidence.rest and not evidence.archive:
         state, next_check_us = State.FAILED, now_us + _FIRST_PAUSE_US

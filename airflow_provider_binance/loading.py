@@ -221,8 +221,7 @@ class Loader:
             span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
             start_us, end_us = (piece.start_us, min(piece.end_us, made_us)) if parts == 1 else span
             self._commit(task, start_us, max(end_us, start_us + 1), rows, line, coverage)
-        # The file says nothing of what was not closed: not the file's lack, but not to be asked of it again either.
-        task.left += [replace(s, evidence=s.evidence.with_archive(piece.file.name)) for s in unmade]
+        task.left += [replace(s, evidence=s.evidence.with_early(piece.file.name)) for s in unmade]
 
     def _write_pages(self, unit: _Unit, fetched: _Pages) -> None:
         task = unit.task
@@ -284,7 +283,7 @@ class Loader:
 
 def _beyond_life(task: SeriesTask, stretch: Stretch) -> str:
     """Why the stretch without rows lies outside the symbol's life, or ''."""
-    if not (stretch.evidence.archive or stretch.evidence.rest):
+    if not (stretch.evidence.read or stretch.evidence.rest):
         return ""
     if task.life_start_us is not None and stretch.start_us <= task.life_start_us:
         return "before the first kline"

@@ -140,7 +140,7 @@ def _cheapest(
     by_rest = sources.rest and not (evidence.rest and evidence.rest[-1] >= now_us)
     if sources.find is None or evidence.corrupt:
         parts: Iterable[Part] = [(stretch, None, 0)]
-    elif evidence.archive:
+    elif evidence.read:
         # A month's hole is asked of its days before REST: the archive's own word first.
         parts = _unread_days(series, interval, stretch, sources.find, now_us)
     else:
@@ -206,7 +206,7 @@ def _unread_days(series: Series, interval: Interval, part: Stretch, find: Find, 
     for day in files_between(series, Partition.DAILY, part.start_us, part.end_us):
         if (day_part := _clip(part, day, interval)) is None:
             continue
-        is_out = interval.has_daily_files and day.end_us <= now_us and day.name not in part.evidence.archive
+        is_out = interval.has_daily_files and day.end_us <= now_us and day.name not in part.evidence.read
         listed = find(day) if is_out else None
         yield day_part, day if listed else None, _size(interval, day, listed) if listed else 0
 

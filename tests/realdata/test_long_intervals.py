@@ -15,6 +15,7 @@ from tests.realdata.reader import instant, rest_rows
 from tests.realdata.stored import assert_same, config_for, states, stored
 
 DAY = 86_400_000_000
+NOW = "2026-06-01T12:00:00Z"
 START, END = "2025-10-01T00:00:00Z", "2026-03-01T00:00:00Z"
 SYMBOLS = {"spot": "BTCUSDT", "um": "ETHUSDT", "cm": "BTCUSD_PERP"}
 
@@ -30,12 +31,14 @@ CUT = {
 @pytest.fixture(scope="module")
 def _market() -> Iterator[Simulator]:
     symbols = [f"{market}:{symbol}" for market, symbol in SYMBOLS.items()]
-    with Simulator(seed=7, symbols=symbols, now="2026-06-01T12:00:00Z") as simulator:
+    with Simulator(seed=7, symbols=symbols, now=NOW) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def simulator(_market: Simulator) -> Simulator:
+    _market.clear_faults()
+    _market.set_clock(NOW)
     _market.clear_requests()
     _market.reset_limits()
     return _market
@@ -86,3 +89,25 @@ def test_a_window_between_two_files_loads_in_one_go(simulator: Simulator, store_
     assert report.exit_status == 0
     expected = rest_rows(simulator.truth("spot", "BTCUSDT", interval, START, END))
     assert_same(stored(store_url, "spot", "BTCUSDT", interval), expected)
+
+
+def test_a_file_made_too_early_is_no_witness_of_a_gap(simulator: Simulator, store_url: str) -> None:
+    """It had no closed candle, which says nothing: one answer of REST is not believed, a second one a day later is."""
+    simulator.add_fault("missing-rest=BTCUSDT:1w:2025-10-27..2025-11-03")
+    config = config_for(simulator, store_url)
+
+    def load(source: str) -> int:
+        report = ingest.load(
+            market="spot", symbols="BTCUSDT", intervals="1w", start=START, end=END, source=source, config=config
+        )
+        return report.exit_status
+
+    def gaps() -> list[tuple[int, str]]:
+        return [(at, state) for at, _, state, _ in states(store_url, "spot", "BTCUSDT", "1w") if state != "complete"]
+
+    at = instant("2025-10-27")
+    assert [load("archive"), load("auto")] == [3, 3]
+    assert gaps() == [(at, "unpublished")]
+    simulator.set_clock("2026-06-02T12:01:00Z")
+    assert load("auto") == 0
+    assert gaps() == [(at, "exchange_gap")]
