@@ -1,0 +1,81 @@
+"""README and docs name everything a user may set, and what they show runs."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_binance.cli.arguments import parser_for
+from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.records import State
+from airflow_provider_binance.registry import KLINES
+
+REPO = Path(__file__).resolve().parents[1]
+README = (REPO / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", BinanceConfig.model_fields)
+def test_every_setting_stands_in_the_settings_table(name: str):
+    """With its description, so that the table cannot fall behind."""
+    table = README[README.index("| setting |") :].partition("\n\n")[0]
+    [row] = re.findall(rf"^\| `{name}` \|.*$", table, re.MULTILINE)
+    assert str(BinanceConfig.model_fields[name].description) in row
+
+
+def test_every_option_of_the_command_line_stands_in_the_readme():
+    """All commands, all options."""
+
+    def options(parser: argparse.ArgumentParser) -> set[str]:
+        found: set[str] = set()
+        for action in parser._actions:
+            found.update(name for name in action.option_strings if name.startswith("--"))
+            if isinstance(action, argparse._SubParsersAction):
+                for child in action.choices.values():
+                    found |= options(child)
+        return found
+
+    missing = [
+        name for name in options(parser_for(["simulate"])) - {"--help"} if not re.search(rf"{name}(?![\w-])", README)
+    ]
+    assert missing == []
+
+
+def test_every_argument_of_the_operator_stands_in_the_readme():
+    """With its default."""
+    from airflow_provider_binance.operators.binance import BinanceLoadOperator
+
+    table = README[README.index("| argument of `BinanceLoadOperator`") :]
+    table = table[: table.index("\n\n")]
+    for name, parameter in inspect.signature(BinanceLoadOperator.__init__).parameters.items():
+        if name in ("self", "kwargs"):
+            continue
+        [row] = [line for line in table.splitlines() if f"`{name}`" in line.split("|")[1]]
+        if parameter.default is not inspect.Parameter.empty:
+            assert f"`{parameter.default}`" in row
+
+
+def test_the_store_page_names_every_column_and_state():
+    """The tables are read by users."""
+    page = (REPO / "docs" / "store.md").read_text(encoding="utf-8")
+    for name in (*KLINES.column_names, *State):
+        assert f"`{name}`" in page
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (REPO / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(page: str):
+    """Files that are linked exist."""
+    text = (REPO / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((REPO / page).parent / target).exists(), target
+
+
+def test_pictures_are_small_and_there():
+    """Pictures are shipped in the repository."""
+    for picture in (REPO / "docs" / "images").iterdir():
+        assert picture.stat().st_size < 500_000
