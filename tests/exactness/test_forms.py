@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_binance import normalize
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.normalize import KlineRows, archive_rows, page_rows
@@ -19,6 +21,14 @@ from tests.realdata.reader import COLUMNS, Row, Rows
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TIMES = {"open_time", "close_time"}
 _many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_chunks() -> Iterator[None]:
+    """A chunk of COPY text ends within a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalize, "_CHUNK_ROWS", 7)
+        yield
 
 
 def read(file: File, data: bytes) -> KlineRows:

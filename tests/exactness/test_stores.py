@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -56,7 +57,7 @@ def test_the_largest_and_the_smallest_number_survive(tmp_path: Path, store_url: 
     path = _recording(tmp_path / "recorded", market)
     with Simulator(replay=tmp_path / "recorded", now=NOW) as simulator:
         config = config_for(simulator, store_url)
-        window = {"start": "2026-05-08", "end": "2026-05-09", "source": source}
+        window: dict[str, Any] = {"start": "2026-05-08", "end": "2026-05-09", "source": source}
         report = ingest.load(market=market, symbols=MARKETS[market], intervals="1h", config=config, **window)
     assert (report.exit_status, report.counts.rows_inserted) == (0, 24)
     found = stored(store_url, market, MARKETS[market], "1h")
@@ -103,7 +104,13 @@ def test_a_file_with_one_wrong_value_writes_nothing_and_rest_takes_over(
     """Its checksum is right, its content is not: no row of it is stored, the range has failed, and REST fills it."""
     path = _recording(tmp_path / "recorded", "spot")
     good = path.read_text()
-    window = {"market": "spot", "symbols": "BTCUSDT", "intervals": "1h", "start": "2026-05-08", "end": "2026-05-09"}
+    window: dict[str, Any] = {
+        "market": "spot",
+        "symbols": "BTCUSDT",
+        "intervals": "1h",
+        "start": "2026-05-08",
+        "end": "2026-05-09",
+    }
     with Simulator(replay=tmp_path / "recorded", now=NOW) as simulator:
         simulator.truth("spot", "BTCUSDT", "1h", "2026-05-08", "2026-05-09")  # REST remembers the good one
         path.write_text(good.replace(old, new, 1))

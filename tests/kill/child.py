@@ -81,7 +81,7 @@ def arm(killer: Killer, store_class: type[SqlStore]) -> None:
         if is_batch:
             killer.reached("after_commit")
 
-    store_class._write_line = noted  # type: ignore[method-assign]
+    store_class._write_line = noted  # type: ignore[method-assign, assignment]
     store_class._commit = committed  # type: ignore[method-assign]
 
 

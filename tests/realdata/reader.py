@@ -69,10 +69,10 @@ def archive_files(paths: Iterable[Path]) -> Rows:
 def json_recording(path: Path) -> Rows:
     """`[ms, o, h, l, c, v]` as a client of REST wrote it down; the last row may have been forming."""
     rows = json.loads(text_of(path), parse_float=_unfloated)
-    return {
-        int(row[0]) * 1000: {"open_time": int(row[0]) * 1000} | _prices([Decimal(value) for value in row[1:6]])
-        for row in rows[:-1]
-    }
+    found: Rows = {}
+    for stamp, *values in rows[:-1]:
+        found[stamp * 1000] = _prices([Decimal(value) for value in values[:5]]) | {"open_time": stamp * 1000}
+    return found
 
 
 def csv_recording(path: Path) -> Rows:

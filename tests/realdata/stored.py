@@ -32,7 +32,7 @@ def select(url: str, statement: str, values: Sequence[Any] = ()) -> list[tuple[A
     import psycopg
 
     with psycopg.connect(url.replace("postgresql+psycopg", "postgresql", 1)) as server:
-        found = server.execute(statement, list(values) or None).fetchall()  # type: ignore[call-overload]
+        found = server.execute(statement, list(values) or None).fetchall()
     return [tuple(_plain(value) for value in row) for row in found]
 
 
