@@ -107,6 +107,13 @@ class LocalAirflow:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
+    @property
+    def session(self) -> int:
+        """Id of the process session that holds every process of this Airflow."""
+        if self._process is None:
+            raise AirflowError("Airflow is not running")
+        return self._process.pid
+
     def start(self, *, timeout_seconds: float = 180) -> None:
         """Start all components and wait until they call themselves healthy."""
         self.home.mkdir(parents=True, exist_ok=True)
@@ -133,7 +140,7 @@ class LocalAirflow:
         with suppress(ProcessLookupError):
             os.kill(session, signal.SIGINT)
         deadline = time.monotonic() + timeout_seconds
-        while time.monotonic() < deadline and (process.poll() is None or _session_members(session)):
+        while time.monotonic() < deadline and (process.poll() is None or session_members(session)):
             if process.poll() is not None:
                 _signal_session(session, signal.SIGTERM)
             time.sleep(0.25)
@@ -144,14 +151,14 @@ class LocalAirflow:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON answer of the public REST interface; raises AirflowError with Airflow's own words."""
         for attempt in range(5):
-            request = urllib.request.Request(  # noqa: S310  # always http to our own port
+            request = urllib.request.Request(  # always http to our own port
                 f"{self.url}{path}",
                 method=method,
                 data=None if body is None else json.dumps(body).encode(),
                 headers={"Content-Type": "application/json"},
             )
             try:
-                with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                with urllib.request.urlopen(request, timeout=30) as response:
                     return json.loads(response.read() or b"null")
             except urllib.error.HTTPError as error:
                 # SQLite has one writer: a busy moment is a 5xx, and the same call succeeds a little later.
@@ -230,7 +237,7 @@ class LocalAirflow:
 
     def _is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as response:  # noqa: S310
+            with urllib.request.urlopen(f"{self.url}/api/v2/monitor/health", timeout=5) as response:
                 health = json.loads(response.read())
         except (OSError, ValueError):
             return False
@@ -256,7 +263,7 @@ class LocalAirflow:
         return ""
 
 
-def _session_members(session: int) -> list[int]:
+def session_members(session: int) -> list[int]:
     """Processes of a session, zombies left out; from /proc where there is one, else from ps."""
     members = []
     proc = Path("/proc")
@@ -278,6 +285,6 @@ def _session_members(session: int) -> list[int]:
 
 
 def _signal_session(session: int, number: signal.Signals) -> None:
-    for pid in _session_members(session):
+    for pid in session_members(session):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)

@@ -49,6 +49,8 @@ class LocalSimulator:
             process.wait(timeout=10)
         process.kill()
         process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
     def connection_extra(self) -> dict[str, Any]:
         """The extras of a `binance` connection to this simulator."""

@@ -71,8 +71,8 @@ def metadata() -> None:
 def rows_of(path: Path, symbol: str = "%", interval: str = "%") -> list[tuple[Any, ...]]:
     """What the store holds, by plain SQL."""
     query = (
-        "SELECT market, symbol, interval, open_time, open, high, low, close, volume, close_time, trade_count FROM klines "
-        "WHERE symbol LIKE ? AND interval LIKE ? ORDER BY 1, 2, 3, 4"
+        "SELECT market, symbol, interval, open_time, open, high, low, close, volume, close_time, trade_count "
+        "FROM klines WHERE symbol LIKE ? AND interval LIKE ? ORDER BY 1, 2, 3, 4"
     )
     with closing(sqlite3.connect(path)) as database:
         return database.execute(query, (symbol, interval)).fetchall()

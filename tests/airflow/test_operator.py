@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import base64
 import json
 import pickle
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from airflow.sdk import RetryAction
@@ -25,7 +28,7 @@ from airflow_provider_binance.operators.binance import (
 from airflow_provider_binance.records import Series, State, WriteResult
 from airflow_provider_binance.reports import LoadReport, RangeReport, SeriesLoad
 from airflow_provider_binance.simulator.server import Simulator
-from tests.airflow.conftest import END, START, opens_of, rows_of
+from tests.airflow.conftest import END, START, extras, opens_of, rows_of
 
 DAY = datetime(2026, 11, 18, tzinfo=UTC)
 INTERVAL = {"data_interval_start": DAY, "data_interval_end": DAY + timedelta(days=1)}
@@ -210,6 +213,22 @@ def test_loads_once_and_then_has_nothing_to_do(simulator: Simulator, store_path:
     with pytest.raises(AirflowSkipException):
         operator(start=START, end=END, skip_on_no_change=True).execute({})  # type: ignore[typeddict-item]
     assert simulator.requests == []
+
+
+def test_a_lost_database_is_told_without_its_password(
+    simulator: Simulator, set_connection: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody listens at the store: Airflow retries, and neither error, cause nor log has the password."""
+    password = "cAnArY@/pass:word"
+    fields = {"host": "127.0.0.1", "port": 9, "schema": "ingest", "login": "me", "password": password}
+    set_connection("binance_default", conn_type="binance", extra=extras(simulator))
+    set_connection("ingest_default", conn_type="postgres", **fields)
+    caplog.set_level("DEBUG")
+    with pytest.raises(errors.StoreUnavailableError) as caught:
+        operator(start=START, end=END).execute({})  # type: ignore[typeddict-item]
+    told = "".join(traceback.format_exception(caught.value)) + caplog.text + repr(caught.value.facts)
+    for spelling in (password, quote(password, safe=""), base64.b64encode(password.encode()).decode()):
+        assert spelling not in told
 
 
 @pytest.mark.usefixtures("connections")

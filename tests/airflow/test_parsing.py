@@ -17,7 +17,8 @@ DAGS = ("binance_daily", "binance_backfill")
 SCRIPT = """
 import json, socket, sqlite3, sys, time
 import airflow.sdk
-from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, ExceptionRetryPolicy, Param, task  # what any DAG has
+# What any DAG file has:
+from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable, ExceptionRetryPolicy, Param, task
 
 heavy = ("pandas", "binance", "sqlalchemy", "numpy", "requests", "aiohttp")
 before = set(sys.modules)
