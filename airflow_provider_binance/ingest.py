@@ -80,7 +80,7 @@ def load(
         end: likewise; None is now. A kline belongs to the window by its open_time, and only closed ones are stored.
         source: `auto` picks the cheapest per piece; `archive` or `rest` forces one.
         reload: ignore coverage, fetch and compare again.
-        confirm: also re-load provisional ranges whose archive file is out now.
+        confirm: also re-load provisional ranges whose archive file is out now, up to 40 days before the window too.
         jobs: how many fetches run ahead.
 
     Raises:

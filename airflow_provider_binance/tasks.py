@@ -10,7 +10,7 @@ from airflow_provider_binance.coverage import missing
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
 from airflow_provider_binance.loading import SeriesTask
-from airflow_provider_binance.market import INTERVALS, Market, parse_interval, to_us
+from airflow_provider_binance.market import DAY_US, INTERVALS, Market, parse_interval, to_us
 from airflow_provider_binance.planner import SourceChoice, plan_stretches
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
 from airflow_provider_binance.registry import dataset as registered
@@ -19,6 +19,10 @@ from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, NO
 
 #: Nothing was listed at Binance before its first trade on 2017-07-14.
 GENESIS_US = 1_498_867_200_000_000
+
+#: A load that confirms looks back so far before its window: what a daily load got by REST is confirmed by later ones,
+#: though a day's file comes a day later and a month's in the next month.
+CONFIRM_BACK_US = 40 * DAY_US
 
 When = datetime | str | None
 Names = Sequence[str] | str
@@ -164,7 +168,7 @@ def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: li
     if wanted:
         entry.not_listed = _add_task(runtime, selection, entry, wanted, ranges, now_us)
     if selection.confirm and not selection.reload and runtime.archive_allowed:
-        provisional = list(_provisional(runtime, series, ranges, start_us, end_us))
+        provisional = list(_provisional(runtime, series, ranges, start_us - CONFIRM_BACK_US, end_us))
         eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us)
         if provisional and plan_stretches(series, provisional, eyes, now_us):
             entry.tasks.append(SeriesTask(series, provisional, eyes, now_us, confirms=True))
@@ -175,10 +179,23 @@ def _needs_nothing(selection: Selection, ranges: Iterable[CoverageRange], start_
     """Whether the ledger alone answers: then nobody is asked, not even for the time."""
     if selection.reload:
         return False
-    inside = [r for r in ranges if r.start_us < end_us and r.end_us > start_us]
-    if selection.confirm and any(r.state is State.COMPLETE and not r.confirmed_by for r in inside):
+    if selection.confirm and _touching(ranges, start_us - CONFIRM_BACK_US, end_us, provisional=True):
         return False
+    inside = _touching(ranges, start_us, end_us)
     return not missing((start_us, end_us), [r for r in inside if r.state in SETTLED], 0)
+
+
+def _touching(
+    ranges: Iterable[CoverageRange], start_us: int, end_us: int, *, provisional: bool = False
+) -> list[CoverageRange]:
+    """The ranges that overlap a window; with `provisional`, only complete ones that no archive file has confirmed."""
+    return [
+        known
+        for known in ranges
+        if known.start_us < end_us
+        and known.end_us > start_us
+        and not (provisional and (known.state is not State.COMPLETE or known.confirmed_by))
+    ]
 
 
 def _due(known: CoverageRange, choice: SourceChoice) -> CoverageRange:
@@ -261,8 +278,7 @@ def _provisional(
     runtime: Runtime, series: Series, ranges: Iterable[CoverageRange], start_us: int, end_us: int
 ) -> Iterator[Stretch]:
     """Complete stretches that no archive file has confirmed, with the files that were read for them already."""
-    for known in ranges:
+    for known in _touching(ranges, start_us, end_us, provisional=True):
         a, b = max(known.start_us, start_us), min(known.end_us, end_us)
-        if known.state is State.COMPLETE and not known.confirmed_by and a < b:
-            read = {line.source_ref.rpartition("/")[2] for line in runtime.store.archive_lines(series, a, b)}
-            yield Stretch(a, b, Evidence(archive=tuple(sorted(read))))
+        read = {line.source_ref.rpartition("/")[2] for line in runtime.store.archive_lines(series, a, b)}
+        yield Stretch(a, b, Evidence(archive=tuple(sorted(read))))

@@ -132,6 +132,19 @@ def test_a_late_day_comes_by_rest_and_is_confirmed_later(bench):
     assert it.sim.requests == []
 
 
+def test_a_daily_load_confirms_the_days_before_it(bench):
+    """A day comes by REST before its file is out; the next day's load confirms it, and loads nothing older anew."""
+    it = bench(now="2024-06-11T00:01:00Z")
+    it.load(start="2024-06-08", end="2024-06-09")
+    first = it.load(confirm=True, **DAY)
+    assert (first.loads[0].rest_requests, first.loads[0].archive_files) == (2, 0)
+    it.sim.set_clock("2024-06-12T10:01:00Z")
+    second = it.load(confirm=True, start="2024-06-11", end="2024-06-12")
+    assert (second.counts.rows_inserted, second.counts.rows_unchanged) == (1440, 1440)
+    assert it.sql("select count(*) from coverage where state = 'complete' and confirmed_by is null") == [(0,)]
+    assert len(it.opens()) == 3 * 1440
+
+
 @pytest.mark.parametrize("interval", ["3d", "1w", "1M"])
 def test_a_kline_that_was_open_when_its_file_was_made_comes_by_rest(bench, interval):
     """Files of long intervals end with a kline that had not closed: its line is dropped."""
