@@ -176,6 +176,20 @@ def test_every_split_of_a_window_gives_the_same_rows(
     ]
 
 
+def test_a_window_in_pieces_and_then_whole(market: Simulator, store_url: str) -> None:
+    """The last piece first, the first one twice, a gap between: then the whole window brings only what lacks."""
+    for start, end in [("2026-04-03T07:15:00Z", END), (START, "2026-03-29T00:45:00Z"), (START, "2026-03-29T00:45:00Z")]:
+        _load(market, store_url, "spot", "15m", start, end)
+    assert _load(market, store_url, "spot", "15m", START, END) == 0
+    expected = _truth(market, "spot", "15m", START, END)
+    assert_same(stored(store_url, "spot", "BTCUSDT", "15m"), expected)
+    [(inserted, updated)] = select(
+        store_url,
+        "SELECT CAST(sum(rows_inserted) AS integer), CAST(sum(rows_updated) AS integer) FROM ingest_log",
+    )
+    assert (inserted, updated) == (len(expected), 0)
+
+
 def _utc(at_us: int) -> str:
     return datetime.fromtimestamp(at_us // 1_000_000, ZoneInfo("UTC")).isoformat()
 

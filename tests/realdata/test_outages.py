@@ -50,6 +50,18 @@ def test_the_hour_of_2023_is_missing_in_archive_and_rest_and_so_believed(
     assert_same(stored(store_url, "spot", "BTCUSDT", "1h"), recorded)
 
 
+@pytest.mark.parametrize("source", ["auto", "archive", "rest"])
+def test_loading_the_month_again_keeps_the_hour_explained(load: Load, store_url: str, source: str) -> None:
+    """A source that is forced and lacks the hour, too, takes nothing back that two have said."""
+    window = ("spot", "BTCUSDT", "1h", "2023-03", "2023-04")
+    load(*window)
+    before = _gaps(store_url, "BTCUSDT", "1h", "exchange_gap")
+    again = load(*window, source=source, reload=True)
+    assert (again.exit_status, again.counts.rows_unchanged, again.counts.rows_updated) == (0, 743, 0)
+    start = instant(OUTAGE_2023)
+    assert _gaps(store_url, "BTCUSDT", "1h", "exchange_gap") == before == [(start, start + HOUR)]
+
+
 @pytest.mark.parametrize("source", ["archive", "rest"])
 def test_the_truncated_candle_keeps_its_own_close_time(load: Load, store_url: str, source: str) -> None:
     """The candle before the halt ends at 12:39:41.646 and is neither stretched to the hour nor dropped."""

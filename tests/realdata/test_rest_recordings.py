@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.realdata.conftest import Load
-from tests.realdata.reader import csv_recording, json_recording
+from tests.realdata.reader import csv_recording, instant, json_recording
 from tests.realdata.stored import assert_same, stored
 
 pytestmark = pytest.mark.realdata
@@ -37,6 +37,15 @@ def test_spot_klines_of_long_intervals(load: Load, store_url: str, realdata: Pat
     found = stored(store_url, "spot", "BTCUSDT", interval)
     assert (len(expected), min(found), max(found)) == (rows, first, last)
     assert_same(found, expected)
+
+
+def test_a_contract_s_whole_life_of_days(load: Load, store_url: str, realdata: Path) -> None:
+    """FILUSDT day by day, from its second day on, as another client recorded it."""
+    recorded = csv_recording(realdata / "klines/um_long/FIL_USDT_1d.csv.gz")
+    expected = {at: row for at, row in recorded.items() if at >= instant("2020-10-18")}
+    assert load("um", "FILUSDT", "1d", "2020-10-18", "2026-05-29").exit_status == 0
+    assert len(expected) == 2049
+    assert_same(stored(store_url, "um", "FILUSDT", "1d"), expected)
 
 
 def test_a_whole_recording_of_minutes(load: Load, store_url: str, realdata: Path) -> None:
