@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,28 @@ def test_daily_loads_the_day_of_its_data_interval_and_nothing_else(
         run(make_daily_dag("daily_again", task_arguments=ONCE), datetime(2026, 11, 19, tzinfo=UTC)).state == "success"
     )
     assert rows_of(store_path) == before
+
+
+def test_daily_confirms_what_came_before_its_file(
+    simulator: Simulator, universe: Callable[[Any], None], store_path: Path
+) -> None:
+    """A day loaded by REST is confirmed by the run of the next day, which loads nothing else of the past."""
+    universe({"spot": [{"symbols": ["BTCUSDT"], "intervals": ["1m"]}]})
+    dag = make_daily_dag("daily_confirms", task_arguments=ONCE)
+    simulator.set_clock("2026-11-18T00:01:00Z")
+    assert run(dag, datetime(2026, 11, 18, tzinfo=UTC)).state == "success"
+    assert confirmed(store_path) == {0}
+    simulator.set_clock("2026-11-19T12:00:00Z")
+    assert run(dag, datetime(2026, 11, 19, tzinfo=UTC)).state == "success"
+    assert confirmed(store_path) == {1}
+    assert opens_of(store_path, "BTCUSDT", "1m") == list(range(us("2026-11-17T00Z"), us(END), 60_000_000))
+
+
+def confirmed(path: Path) -> set[int]:
+    """Whether the complete ranges are confirmed by an archive file (1) or provisional (0)."""
+    with closing(sqlite3.connect(path)) as database:
+        query = "SELECT DISTINCT confirmed_by IS NOT NULL FROM coverage WHERE state = 'complete'"
+        return {row[0] for row in database.execute(query)}
 
 
 def test_daily_by_hand_without_a_date_goes_on_to_the_last_midnight(
