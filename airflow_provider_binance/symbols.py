@@ -22,6 +22,9 @@ _NAME = re.compile(r"\w{1,40}")
 _PATTERN = re.compile(r"[\w*?]{1,40}")
 #: Invalid symbol, and futures' symbol that is listed but not tradable.
 _NOT_SERVED = (-1121, -1122)
+#: A symbol's end is believed when its last kline or file is this old: a halt, or a symbol that some node leaves
+#: out of exchangeInfo for a while, must not be written down as the end of its life.
+_ENDED_FOR_US = 7 * DAY_US
 _ENDED_STATUS = frozenset({"BREAK", "END_OF_DAY", "SETTLING", "CLOSE", "DELIVERED", "PENDING_TRADING"})
 
 
@@ -143,8 +146,8 @@ class Symbols:
             bound = self._last_kline(market, series, _status(entry))
         elif market is not Market.SPOT and _is_delivered(entry, now_us):
             at_us = int(entry["deliveryDate"]) * 1000
-            bound = Bound(at_us, f"status {_status(entry)}, deliveryDate {iso(at_us)}", False)
-        return bound if bound is not None and bound.at_us <= end_us else None
+            return _before(Bound(at_us, f"status {_status(entry)}, deliveryDate {iso(at_us)}", False), end_us)
+        return _before(bound, end_us) if bound is not None and bound.at_us + _ENDED_FOR_US <= now_us else None
 
     def _archived(self, market: Market, dataset_name: str, symbol: str) -> bool:
         return self._archive is not None and self._archive.knows(market, dataset_name, symbol)
@@ -175,6 +178,10 @@ class Symbols:
         last_us = int(rows[0][0]) * 1000
         at_us = INTERVALS[series.interval].next_open(last_us)
         return Bound(at_us, f"status {status}; last kline {iso(last_us)}", True)
+
+
+def _before(bound: Bound, end_us: int) -> Bound | None:
+    return bound if bound.at_us <= end_us else None
 
 
 def _status(entry: Mapping[str, Any]) -> str:

@@ -252,10 +252,13 @@ def _add_task(
         wanted = _cut(wanted, EARLIEST_US, at_us)
     if wanted:
         sources = runtime.sources(series, selection.choice, now_us)
-        serves = runtime.symbols.rest_serves(selection.market, series.symbol, now_us)
+        is_gone = (
+            not runtime.symbols.rest_serves(selection.market, series.symbol, now_us)
+            and runtime.symbols.listed_until(series, LATEST_US, now_us) is not None
+        )
         forced = "" if selection.choice is SourceChoice.AUTO else str(selection.choice)
         entry.tasks.append(
-            SeriesTask(series, wanted, sources, now_us, life_start_us, life_end_us, rest_serves=serves, forced=forced)
+            SeriesTask(series, wanted, sources, now_us, life_start_us, life_end_us, is_gone=is_gone, forced=forced)
         )
     return tuple(outside)
 

@@ -14,8 +14,8 @@ from airflow_provider_binance.records import State
 NOW = 1_700_000_000_000_000
 
 
-def _settled(evidence: Evidence, *, rest_usable: bool = True) -> State:
-    return settle(Stretch(0, MINUTE_US, evidence), NOW, rest_usable=rest_usable).state
+def _settled(evidence: Evidence, *, is_gone: bool = False) -> State:
+    return settle(Stretch(0, MINUTE_US, evidence), NOW, is_gone=is_gone).state
 
 
 def test_a_halt_is_believed_when_archive_and_rest_agree():
@@ -35,13 +35,13 @@ def test_a_halt_is_believed_when_two_rest_answers_lie_a_day_apart():
 
 def test_what_binance_offers_nowhere_is_unavailable():
     """The archive lacks it and REST serves the symbol no more."""
-    assert _settled(Evidence().with_archive("a.zip"), rest_usable=False) is State.UNAVAILABLE
-    assert _settled(Evidence(), rest_usable=False) is State.UNPUBLISHED
+    assert _settled(Evidence().with_archive("a.zip"), is_gone=True) is State.UNAVAILABLE
+    assert _settled(Evidence(), is_gone=True) is State.UNPUBLISHED
 
 
 def test_an_unreadable_file_that_nobody_replaces_has_failed():
     """It is tried again soon."""
-    known = settle(Stretch(0, 1, Evidence().with_corrupt("a.zip")), NOW, rest_usable=False)
+    known = settle(Stretch(0, 1, Evidence().with_corrupt("a.zip")), NOW, is_gone=True)
     assert known.state is State.FAILED
     assert known.next_check_at_us is not None
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from airflow_provider_binance.errors import UnknownSymbolError
+from airflow_provider_binance.rest.client import BinanceRest
 
 OLD = "spot:OLDUSDT@2023-03-10..2023-05-20"
 
@@ -129,3 +130,22 @@ def test_going_on_needs_no_start(bench):
     it.load()
     assert it.opens()[-1] == it.opens()[0] + (len(it.opens()) - 1) * 60_000
     assert it.opens()[-1] == 1_718_454_480_000  # 12:28: at 12:30:00 the next one has been closed for less than 2 s
+
+
+def test_a_symbol_missing_from_exchange_info_for_a_while_is_not_taken_for_dead(bench, mocker):
+    """What may come back is unexplained (exit 3), not `not_listed`: a later load asks again and finds it."""
+    it = bench(symbols=["um:BTCUSDT", "um:ETHUSDT"])
+    real = BinanceRest.exchange_info
+
+    def forgetful(self, market):
+        info = real(self, market)
+        return {**info, "symbols": [entry for entry in info["symbols"] if entry["symbol"] != "ETHUSDT"]}
+
+    window = {"market": "um", "symbols": "ETHUSDT", "start": "2024-06-13", "end": "2024-06-15T12:00:00Z"}
+    mocker.patch.object(BinanceRest, "exchange_info", forgetful)
+    report = it.load(**window)
+    assert report.exit_status == 3
+    assert {gap.state for gap in report.loads[0].gaps} == {"unpublished"}
+    mocker.stopall()
+    it.sim.set_clock("2024-06-15T13:00:00Z")
+    assert it.load(**window).exit_status == 0
