@@ -64,7 +64,7 @@ def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     """Makes a `Bench`; arguments are the simulator's."""
     running: list[Simulator] = []
 
-    def make(now: str = "2024-06-15T12:30:00Z", symbols: list[str] | None = None, **arguments: Any) -> Bench:
+    def make(now: str = "2024-06-15T12:30:20Z", symbols: list[str] | None = None, **arguments: Any) -> Bench:
         sim = Simulator(seed=7, symbols=symbols or ["BTCUSDT"], now=now, **arguments)
         sim.__enter__()
         running.append(sim)
