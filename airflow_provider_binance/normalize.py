@@ -15,7 +15,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from functools import partial
+from functools import lru_cache, partial
 
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
 from airflow_provider_binance.market import DAY_US, Interval, Market, from_us
@@ -109,13 +109,13 @@ class KlineRows:
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text: `series_id`, then `columns`, a chunk per 8,192 rows. Raises CorruptArchiveError on an odd line."""
-        render = _regular_line if self._interval.size_us <= DAY_US and not self._interval.is_calendar else _any_line
-        stamps: dict[int, tuple[bytes, bytes]] = {}
-        line_of = partial(render, b"%d," % series_id, self._interval, stamps, _DayName())
+        clocks = None if self._interval.is_calendar or DAY_US % self._interval.size_us else _clocks(self._interval)
+        line_of = partial(_copy_line, b"%d," % series_id)
         for at in range(0, len(self._lines), _CHUNK_ROWS):
-            chunk = self._lines[at : at + _CHUNK_ROWS]
+            lines, times = self._lines[at : at + _CHUNK_ROWS], self._times[at : at + _CHUNK_ROWS]
             try:
-                yield b"\n".join(map(line_of, chunk)) + b"\n"
+                chunk = clocks and _even_chunk(series_id, self._interval, clocks, lines, times)
+                yield chunk or b"\n".join(map(line_of, lines)) + b"\n"
             except (ValueError, OverflowError) as error:
                 raise CorruptArchiveError(f"a kline line has not {_FIELDS} well-formed fields: {error}") from error
 
@@ -201,14 +201,16 @@ def canonical(text: str) -> str:
 
 def _rows(data: bytes, market: Market, interval: Interval) -> KlineRows:
     """Checked rows of plain lines; raises ValueError."""
+    shapes = data.translate(None, _DIGITS)
+    if shapes.translate(None, _PLAIN):
+        data = _csv_lines(data)
+        shapes = data.translate(None, _DIGITS)
     if not data:
         return KlineRows([], [], market, interval)
-    if data.translate(None, _PLAIN):
-        data = _csv_lines(data)
     lines = data.split(b"\n")
     # Few shapes stand for all lines: a look at each of them costs next to nothing.
-    shapes = set(data.translate(None, _DIGITS).split(b"\n"))
-    if not all(map(_SHAPE.fullmatch, shapes)) or b",," in data or b",\n" in data or b",.," in data or data[-1:] == b",":
+    odd = not all(map(_SHAPE.fullmatch, set(shapes.split(b"\n"))))
+    if odd or b",," in data or b",\n" in data or b",.," in data or data[-1:] == b",":
         _refuse_odd(lines)
     digits = lines[0].index(b",")
     if digits not in _TIME_DIGITS:
@@ -276,21 +278,6 @@ def _plain_line(fields: Sequence[str]) -> str:
     return ",".join(plain)
 
 
-class _DayName:
-    """Remembers the text of the last day asked for: rows come in order, so that a day is rendered once."""
-
-    __slots__ = ("day", "text")
-
-    def __init__(self) -> None:
-        self.day = -1
-        self.text = b""
-
-    def of(self, day: int) -> bytes:
-        if day != self.day:
-            self.day, self.text = day, b"%04d-%02d-%02d " % from_us(day * DAY_US).timetuple()[:3]
-        return self.text
-
-
 def _clock(rest_ms: int) -> bytes:
     seconds, ms = divmod(rest_ms, 1000)
     hour, minute = divmod(seconds // 60, 60)
@@ -298,31 +285,48 @@ def _clock(rest_ms: int) -> bytes:
     return b"%02d:%02d:%02d%b+00" % (hour, minute, seconds % 60, fraction)
 
 
-def _regular_line(
-    head: bytes, interval: Interval, stamps: dict[int, tuple[bytes, bytes]], days: _DayName, line: bytes
-) -> bytes:
-    """One COPY line of an interval that divides the day; open and close text come from a table by time of day."""
-    opened, o, h, l, c, v, closed, w, n, x, y, _ = line.split(b",")  # noqa: E741  # Binance's own letters
-    open_ms = int(opened[:13])
-    day, rest = divmod(open_ms, _DAY_MS)
-    stamp = stamps.get(rest)
-    if stamp is None:
-        size_ms = interval.size_us // 1000
-        stamp = stamps[rest] = (_clock(rest), _clock(rest + size_ms - 1) if rest + size_ms <= _DAY_MS else b"")
-    date = days.of(day)
-    _check_widths(closed, n)
-    close_ms = int(closed[:13])
-    if stamp[1] and close_ms == open_ms + interval.size_us // 1000 - 1:
-        close = date + stamp[1]
-    else:
-        close = _instant(close_ms)
-    return b",".join((head + date + stamp[0], o, h, l, c, v, close, w, n, x, y))
+@lru_cache(maxsize=4)
+def _clocks(interval: Interval) -> tuple[list[bytes], list[bytes]]:
+    """The times of day at which the klines of an interval that divides the day open, and those at which they close."""
+    size_ms = interval.size_us // 1000
+    opens = range(0, _DAY_MS, size_ms)
+    return [_clock(at) for at in opens], [_clock(at + size_ms - 1) for at in opens]
 
 
-def _any_line(
-    head: bytes, interval: Interval, stamps: dict[int, tuple[bytes, bytes]], days: _DayName, line: bytes
-) -> bytes:
-    """One COPY line of any interval."""
+def _even_chunk(
+    series_id: int, interval: Interval, clocks: tuple[list[bytes], list[bytes]], lines: list[bytes], times: list[int]
+) -> bytes | None:
+    """COPY text of klines that follow one another on the grid and close on time; None if these do not.
+
+    Nearly all do. Then a date and a table of the day's times make both times, and the other fields pass through as they
+    are: twice as fast as line by line (measured).
+    """
+    size_us, count = interval.size_us, len(times)
+    slot, off_grid = divmod(times[0] % DAY_US, size_us)
+    if off_grid or times != list(range(times[0], times[0] + count * size_us, size_us)):
+        return None
+    fields = b",".join(lines).split(b",")
+    # In the unit of the line: a close time in microseconds ends in 999999, or the line is rendered by itself.
+    unit_us = 1000 if len(fields[0]) == 13 else 1
+    closes = range((times[0] + size_us) // unit_us - 1, (times[-1] + size_us) // unit_us, size_us // unit_us)
+    if list(map(int, fields[6::_FIELDS])) != list(closes) or len(max(fields[8::_FIELDS], key=len)) > _MOST_COUNT_DIGITS:
+        return None
+    opened: list[bytes] = []
+    closed: list[bytes] = []
+    for day_us in range(times[0] - times[0] % DAY_US, times[-1] + 1, DAY_US):
+        until = slot + count - len(opened)
+        date = _date(day_us)
+        head = b"%d,%b" % (series_id, date)
+        opened += [head + clock for clock in clocks[0][slot:until]]
+        closed += [date + clock for clock in clocks[1][slot:until]]
+        slot = 0
+    columns = [opened, *(fields[number::_FIELDS] for number in range(1, _FIELDS - 1))]
+    columns[6] = closed
+    return b"\n".join(map(b",".join, zip(*columns, strict=True))) + b"\n"
+
+
+def _copy_line(head: bytes, line: bytes) -> bytes:
+    """One COPY line of any kline."""
     opened, o, h, l, c, v, closed, w, n, x, y, _ = line.split(b",")  # noqa: E741  # Binance's own letters
     _check_widths(closed, n)
     return b",".join((head + _instant(int(opened[:13])), o, h, l, c, v, _instant(int(closed[:13])), w, n, x, y))
@@ -330,7 +334,11 @@ def _any_line(
 
 def _instant(at_ms: int) -> bytes:
     day, rest = divmod(at_ms, _DAY_MS)
-    return b"%04d-%02d-%02d " % from_us(day * DAY_US).timetuple()[:3] + _clock(rest)
+    return _date(day * DAY_US) + _clock(rest)
+
+
+def _date(at_us: int) -> bytes:
+    return b"%04d-%02d-%02d " % from_us(at_us).timetuple()[:3]
 
 
 def _record(fields: list[str], series: Series, market: Market) -> Kline:
