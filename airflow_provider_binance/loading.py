@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
-from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError, RequestRejectedError
+from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError
 from airflow_provider_binance.evidence import ContinuityScan, Evidence, Stretch, hole, settle
 from airflow_provider_binance.market import INTERVALS, Interval, Market, from_us
-from airflow_provider_binance.normalize import KlineRows, archive_rows, page_rows
-from airflow_provider_binance.planner import ArchivePiece, Piece, RestPiece, Sources, plan_stretches
+from airflow_provider_binance.normalize import KlineRows
+from airflow_provider_binance.planner import ArchivePiece, Piece, Sources, plan_stretches
 from airflow_provider_binance.records import (
     Batch,
     CoverageRange,
@@ -30,7 +30,8 @@ from airflow_provider_binance.records import (
     WriteResult,
 )
 from airflow_provider_binance.registry import dataset
-from airflow_provider_binance.rest.pages import Page, next_page
+from airflow_provider_binance.rest.fetching import Pages, PageSource, fetch_pages
+from airflow_provider_binance.rest.pages import Page
 from airflow_provider_binance.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,6 @@ log = logging.getLogger(__name__)
 _PAGES_A_BATCH = 20
 #: Month, days, REST, and once more after a file that vanished; then what is left is settled as it stands.
 _MOST_ROUNDS = 6
-
-
-class PageSource(Protocol):
-    """What the loader asks of REST."""
-
-    def kline_page(
-        self, market: Market, symbol: str, interval: str, start_us: int, end_us: int, limit: int
-    ) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -65,8 +58,8 @@ class SeriesTask:
     """One series to be loaded: its stretches, where they may come from, and the tally.
 
     `life_start_us` and `life_end_us` are given where the symbol's life is known to the day only: what is without rows
-    from or up to there is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them. `rest_serves`:
-    whether REST knows the symbol, allowed or not. `forced`: the one source that is allowed, or ''.
+    from or up to there is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them. `is_gone`: the
+    symbol's life has ended and REST has forgotten it. `forced`: the one source that is allowed, or ''.
     """
 
     series: Series
@@ -76,7 +69,7 @@ class SeriesTask:
     life_start_us: int | None = None
     life_end_us: int | None = None
     confirms: bool = False
-    rest_serves: bool = True
+    is_gone: bool = False
     forced: str = ""
     tally: Tally = field(default_factory=Tally)
     left: list[Stretch] = field(default_factory=list)
@@ -97,18 +90,21 @@ class _Unit:
     stretches: tuple[Stretch, ...] = ()
 
 
+_Part = tuple[int, int, KlineRows]
+
+
 @dataclass(frozen=True, slots=True)
-class _Pages:
-    rows: KlineRows
-    requests: int
-    weight: int
-    size: int
-    refusal: RequestRejectedError | None = None
+class _Ready:
+    """Read and checked, ready to be written: pages, or a part of a file; or `error`, which ends the unit."""
+
+    fetched: FetchedFile | Pages | None
+    part: _Part | None = None
+    error: ArchiveFileMissingError | CorruptArchiveError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Carries out tasks. `jobs` fetches run ahead in threads; one thread writes."""
+    """Carries out tasks. `jobs` fetches run ahead in threads, one reads what they brought, and the caller's writes."""
 
     store: Store
     rest: PageSource
@@ -136,46 +132,49 @@ class Loader:
             self._settle(task)
 
     def _carry_out(self, units: list[_Unit]) -> None:
-        if not units:
-            return
+        with closing(_one_ahead(self._read(units))) as coming:
+            for done, unit in enumerate(units, 1):
+                self._write(unit, coming)
+                self.on_unit(unit.task.series, done, len(units))
+
+    def _read(self, units: Iterable[_Unit]) -> Generator[_Ready]:
+        """What every unit brings, in order; fetches run ahead in threads of their own."""
         pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="fetch")
-        ahead: deque[tuple[_Unit, Future[FetchedFile | _Pages]]] = deque()
+        ahead: deque[tuple[_Unit, Future[FetchedFile | Pages]]] = deque()
         waiting = iter(units)
         try:
-            for done in range(len(units)):
+            while True:
                 while len(ahead) <= self.jobs and (unit := next(waiting, None)) is not None:
                     ahead.append((unit, pool.submit(self._fetch, unit)))
+                if not ahead:
+                    return
                 unit, future = ahead.popleft()
-                self._write(unit, future)
-                self.on_unit(unit.task.series, done + 1, len(units))
+                yield from _read_unit(unit, future)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # After an error or an interrupt the fetches under way end on their own: nobody waits for them.
+            pool.shutdown(wait=not ahead, cancel_futures=True)
             for _, future in ahead:
-                if future.done() and not future.cancelled() and future.exception() is None:
-                    fetched = future.result()
-                    if isinstance(fetched, FetchedFile):
-                        fetched.close()
+                future.add_done_callback(_let_go)
 
-    def _fetch(self, unit: _Unit) -> FetchedFile | _Pages:
+    def _fetch(self, unit: _Unit) -> FetchedFile | Pages:
         if isinstance(unit.piece, ArchivePiece):
             return self.fetch_file(unit.piece.file)
-        return _fetch_pages(self.rest, unit)
+        return fetch_pages(self.rest, unit.task.series, unit.pages)
 
-    def _write(self, unit: _Unit, future: Future[FetchedFile | _Pages]) -> None:
+    def _write(self, unit: _Unit, coming: Iterator[_Ready]) -> None:
         task = unit.task
         piece = unit.piece
-        if isinstance(piece, RestPiece):
-            fetched = future.result()
-            assert isinstance(fetched, _Pages)
-            self._write_pages(unit, fetched)
+        first = next(coming)
+        if isinstance(first.fetched, Pages):
+            self._write_pages(unit, first.fetched)
             return
+        assert isinstance(piece, ArchivePiece)
+        parts = _parts(first, coming)
         try:
-            archive = future.result()
-            assert isinstance(archive, FetchedFile)
-            try:
-                self._write_file(task, piece, archive)
-            finally:
-                archive.close()
+            if first.fetched is not None:
+                self._write_file(task, piece, first.fetched, parts)
+            else:
+                next(parts)
         except ArchiveFileMissingError:
             log.warning("archive %s: listed, yet not there; planning %s anew", piece.file.path, task.series)
             self.forget_file(piece.file)
@@ -185,8 +184,12 @@ class Loader:
             task.left += [
                 replace(stretch, evidence=stretch.evidence.with_corrupt(piece.file.name)) for stretch in piece.stretches
             ]
+            with suppress(CorruptArchiveError):
+                deque(parts, maxlen=0)  # what else the file has is passed over
 
-    def _write_file(self, task: SeriesTask, piece: ArchivePiece, archive: FetchedFile) -> None:
+    def _write_file(
+        self, task: SeriesTask, piece: ArchivePiece, archive: FetchedFile, parts_of_file: Iterator[_Part]
+    ) -> None:
         """All parts of a file; coverage turns complete with the last."""
         task.tally.archive_files += 1
         task.tally.bytes_downloaded += archive.bytes_downloaded
@@ -206,9 +209,7 @@ class Loader:
         scans = [ContinuityScan(interval, stretch.start_us, stretch.end_us) for stretch in stretches]
         bounds = [(stretch.start_us, stretch.end_us) for stretch in stretches]
         started_us = task.now_us
-        for part, parts, csv in archive.parts():
-            rows = archive_rows(csv, Market(task.series.market), interval, ref=piece.file.path)
-            _refuse_foreign(rows, piece.file)
+        for part, parts, rows in parts_of_file:
             rows = rows.within(bounds) if bounds else rows.between(0, 0)
             for scan, (start_us, end_us) in zip(scans, bounds, strict=True):
                 scan.feed(list(rows.between(start_us, end_us).times_us()))
@@ -223,7 +224,7 @@ class Loader:
             self._commit(task, start_us, max(end_us, start_us + 1), rows, line, coverage)
         task.left += [replace(s, evidence=s.evidence.with_early(piece.file.name)) for s in unmade]
 
-    def _write_pages(self, unit: _Unit, fetched: _Pages) -> None:
+    def _write_pages(self, unit: _Unit, fetched: Pages) -> None:
         task = unit.task
         task.tally.rest_requests += fetched.requests
         task.tally.weight_used += fetched.weight
@@ -231,7 +232,6 @@ class Loader:
         if fetched.refusal is not None:
             log.warning("REST does not serve %s: %s", task.series, fetched.refusal)
             task.sources = replace(task.sources, rest=False)
-            task.rest_serves = False
             task.left += unit.stretches
             return
         rows = fetched.rows.within([(stretch.start_us, stretch.end_us) for stretch in unit.stretches])
@@ -275,10 +275,59 @@ class Loader:
                 ranges.append(CoverageRange(*bounds, State.NOT_LISTED, evidence=evidence, checked_at_us=task.now_us))
             else:
                 stretch = replace(stretch, evidence=replace(stretch.evidence, forced=task.forced))
-                ranges.append(settle(stretch, task.now_us, rest_usable=task.rest_serves))
+                ranges.append(settle(stretch, task.now_us, is_gone=task.is_gone))
         if ranges:
             self.store.record_coverage(task.series.dataset, task.series, ranges)
         task.left = []
+
+
+def _read_unit(unit: _Unit, future: Future[FetchedFile | Pages]) -> Iterator[_Ready]:
+    """What the unit brings, as it is read; raises whatever else than a bad file keeps the fetch from it."""
+    fetched: FetchedFile | Pages | None = None
+    try:
+        fetched = future.result()
+        if isinstance(fetched, Pages):
+            yield _Ready(fetched)
+            return
+        for part in fetched.rows(Market(unit.task.series.market), unit.task.interval):
+            yield _Ready(fetched, part)
+    except (ArchiveFileMissingError, CorruptArchiveError) as error:
+        yield _Ready(fetched, error=error)
+    finally:
+        if isinstance(fetched, FetchedFile):
+            fetched.close()
+
+
+def _parts(ready: _Ready, coming: Iterator[_Ready]) -> Iterator[_Part]:
+    """The parts of the file that begins with `ready`; raises what is wrong with it."""
+    while True:
+        if ready.error is not None:
+            raise ready.error
+        assert ready.part is not None
+        yield ready.part
+        if ready.part[0] == ready.part[1]:
+            return
+        ready = next(coming)
+
+
+def _one_ahead(items: Generator[_Ready]) -> Generator[_Ready]:
+    """The items, each made in a thread while the one before it is being written: reading costs half as much time as
+    the database's work, which thus hides it (measured)."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
+        coming = thread.submit(next, items, None)
+        try:
+            while (item := coming.result()) is not None:
+                coming = thread.submit(next, items, None)
+                yield item
+        finally:
+            wait([coming])
+            items.close()
+
+
+def _let_go(future: Future[FetchedFile | Pages]) -> None:
+    """Free what a fetch brought that nobody will write."""
+    if not future.cancelled() and future.exception() is None and isinstance(fetched := future.result(), FetchedFile):
+        fetched.close()
 
 
 def _beyond_life(task: SeriesTask, stretch: Stretch) -> str:
@@ -326,36 +375,6 @@ def _units(task: SeriesTask, pieces: Iterable[Piece]) -> Iterator[_Unit]:
             )
             if stretches:
                 yield _Unit(task, piece, pages, stretches)
-
-
-def _fetch_pages(rest: PageSource, unit: _Unit) -> _Pages:
-    series, interval, market = unit.task.series, unit.task.interval, Market(unit.task.series.market)
-    parts: list[KlineRows] = []
-    requests = weight = size = 0
-    for planned in unit.pages:
-        page: Page | None = planned
-        while page is not None:
-            requests += 1
-            weight += page.weight
-            try:
-                body = rest.kline_page(market, series.symbol, series.interval, page.start_us, page.end_us, page.limit)
-            except RequestRejectedError as error:
-                if error.code not in (-1121, -1122):
-                    raise
-                return _Pages(page_rows(b"[]", market, interval), requests, weight, size, error)
-            size += len(body)
-            rows = page_rows(body, market, interval).between(page.start_us, page.end_us)
-            parts.append(rows)
-            page = next_page(market, interval, page, len(rows), rows.first_us, rows.last_us) if len(rows) else None
-    return _Pages(KlineRows.joined(parts, market, interval), requests, weight, size)
-
-
-def _refuse_foreign(rows: KlineRows, file: ArchiveFile) -> None:
-    if len(rows) and not (file.start_us <= rows.first_us and rows.last_us < file.end_us):
-        stray = rows.first_us if rows.first_us < file.start_us else rows.last_us
-        raise CorruptArchiveError(
-            f"archive file {file.path} holds a kline of {from_us(stray).isoformat()}, outside its period", ref=file.path
-        )
 
 
 def _without(stretches: Iterable[Stretch], pieces: Iterable[Piece]) -> list[Stretch]:
