@@ -140,7 +140,6 @@ def demo(stack: ExitStack) -> None:
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir(parents=True)
     extra: dict[str, Any] = {}
-    environment: dict[str, str] = {}
     now = datetime.now(UTC)
     say("Asking whether Binance's public endpoints answer …")
     if reason := why_offline():
@@ -159,7 +158,7 @@ def demo(stack: ExitStack) -> None:
 
     say("Starting Airflow (metadata database, scheduler, DAG processor, API server); this takes about half a minute …")
     home = OUTPUT / "airflow"
-    with LocalAirflow(home, dags_folder=REPO / "dags", environment=environment, say=say) as airflow:
+    with LocalAirflow(home, dags_folder=REPO / "dags", say=say) as airflow:
         say(f"Airflow is up at {airflow.url}; creating the connections binance_default and ingest_default.")
         airflow.create_connection({"connection_id": "binance_default", "conn_type": "binance", "extra": extra})
         airflow.create_connection({"connection_id": "ingest_default", "conn_type": "sqlite", "host": str(STORE)})
