@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -87,7 +86,6 @@ def load(
         InputError: malformed or unknown arguments; nothing was done.
         BinanceError, StoreError: what was committed stays; the same call goes on from there.
     """
-    begun = time.monotonic()
     if not 1 <= jobs <= 64:
         raise InputError(f"jobs={jobs} must be 1 … 64")
     with Runtime(config, store, priority=priority, archive=source != SourceChoice.REST) as runtime:
@@ -111,7 +109,7 @@ def load(
             Loader(
                 runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
             ).run(tasks)  # fmt: skip
-        return LoadReport(tuple(_load_report(runtime.store, entry, time.monotonic() - begun) for entry in planned))
+        return LoadReport(tuple(_load_report(runtime.store, entry) for entry in planned))
 
 
 def plan(
@@ -239,11 +237,11 @@ def _gaps(ranges: Sequence[CoverageRange], start_us: int, end_us: int) -> list[R
     return [RangeReport(*piece) for piece in stretches((start_us, end_us), ranges)] if start_us < end_us else []
 
 
-def _load_report(store: Store, entry: Planned, seconds: float) -> SeriesLoad:
+def _load_report(store: Store, entry: Planned) -> SeriesLoad:
     series = entry.series
     ranges = store.coverage(series.dataset, [series], entry.start_us, entry.end_us).get(series, [])
     gaps = [gap for gap in _gaps(ranges, entry.start_us, entry.end_us) if gap.state != State.COMPLETE]
-    report = SeriesLoad(series, entry.start_us, entry.end_us, gaps=tuple(gaps), seconds=seconds)
+    report = SeriesLoad(series, entry.start_us, entry.end_us, gaps=tuple(gaps))
     for task in entry.tasks:
         tally = task.tally
         report = replace(
@@ -253,6 +251,7 @@ def _load_report(store: Store, entry: Planned, seconds: float) -> SeriesLoad:
             rest_requests=report.rest_requests + tally.rest_requests,
             weight_used=report.weight_used + tally.weight_used,
             bytes_downloaded=report.bytes_downloaded + tally.bytes_downloaded,
+            seconds=report.seconds + tally.seconds,
         )
     return report
 

@@ -7,6 +7,7 @@ from the ledger: a hole that the first source left is `unpublished` and due at o
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -44,13 +45,14 @@ _MOST_ROUNDS = 6
 
 @dataclass(slots=True)
 class Tally:
-    """What one series' load did so far."""
+    """What one series' load did so far; `seconds` went by waiting for its pieces and writing them."""
 
     counts: WriteResult = field(default_factory=WriteResult)
     archive_files: int = 0
     rest_requests: int = 0
     weight_used: int = 0
     bytes_downloaded: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -134,7 +136,9 @@ class Loader:
     def _carry_out(self, units: list[_Unit]) -> None:
         with closing(_one_ahead(self._read(units))) as coming:
             for done, unit in enumerate(units, 1):
+                begun = time.monotonic()
                 self._write(unit, coming)
+                unit.task.tally.seconds += time.monotonic() - begun
                 self.on_unit(unit.task.series, done, len(units))
 
     def _read(self, units: Iterable[_Unit]) -> Generator[_Ready]:

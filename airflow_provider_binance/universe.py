@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.market import INTERVALS, Market, iso, parse_interval
-from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
+from airflow_provider_binance.records import Series
 from airflow_provider_binance.windows import parse_instant
 
 EXAMPLE = '{"spot": [{"symbols": ["BTCUSDT", "*USDT"], "intervals": ["1m"], "since": "2024-01-01"}]}'
@@ -97,23 +97,6 @@ def entry_of_form(params: Mapping[str, Any]) -> UniverseEntry:
     if not intervals:
         raise InputError("no interval is given: choose at least one, such as 1h")
     return UniverseEntry(market.value, tuple(dict.fromkeys(symbols)), tuple(dict.fromkeys(intervals)))
-
-
-def reach_back(ranges: Iterable[CoverageRange], start_us: int, earliest_us: int) -> int:
-    """From where on to load, with `confirm`, so that provisional rows before `start_us` are confirmed too.
-
-    Goes back only over what is settled, so that nothing that is missing comes into the window.
-    """
-    reached = at = start_us
-    for known in sorted(ranges, key=lambda known: known.start_us, reverse=True):
-        if known.start_us >= at:
-            continue
-        if known.end_us < at or known.state not in SETTLED or at <= earliest_us:
-            break
-        at = max(known.start_us, earliest_us)
-        if known.state is State.COMPLETE and not known.confirmed_by:
-            reached = at
-    return reached
 
 
 def cut(planned: Iterable[PlannedSeries], *, most: int = 16) -> list[dict[str, Any]]:

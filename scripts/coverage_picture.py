@@ -1,6 +1,6 @@
 """Draw docs/images/coverage.png: real recordings, loaded through the whole path, with the exchange's real outages.
 
-    BINANCE_REALDATA=../shared/realdata .venv/bin/python scripts/coverage_picture.py
+BINANCE_REALDATA=../shared/realdata .venv/bin/python scripts/coverage_picture.py
 """
 
 from __future__ import annotations

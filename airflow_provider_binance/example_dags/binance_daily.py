@@ -76,12 +76,7 @@ def make_daily_dag(
         def plan_chunks() -> list[dict[str, Any]]:
             """Read the universe, plan the window, and cut it into chunks of about equal cost."""
             from airflow_provider_binance.airflow_universe import read_universe
-            from airflow_provider_binance.example_dags.planning import (
-                describe,
-                plan_latest,
-                plan_window,
-                reach_for_unconfirmed,
-            )
+            from airflow_provider_binance.example_dags.planning import describe, plan_latest, plan_window
             from airflow_provider_binance.hooks.binance import BinanceHook
             from airflow_provider_binance.operators.binance import find_window
             from airflow_provider_binance.universe import cut
@@ -95,7 +90,6 @@ def make_daily_dag(
                     if window is None
                     else plan_window(hook, entries, *window, confirm=True)
                 )
-                planned = reach_for_unconfirmed(hook, planned)
             describe(reports)
             return cut(planned, most=most_chunks)
 

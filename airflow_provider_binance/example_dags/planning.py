@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import DAY_US, from_us, iso, to_us
-from airflow_provider_binance.universe import PlannedSeries, UniverseEntry, reach_back
+from airflow_provider_binance.universe import PlannedSeries, UniverseEntry
 from airflow_provider_binance.windows import LISTING, NOW, parse_instant
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ MAP_INDEX_TEMPLATE = (
     "{{ task.market }} {{ task.symbols[:3] | join(' ') }}{{ ' +%d' % (task.symbols | length - 3) "
     "if task.symbols | length > 3 else '' }} {{ task.intervals | join(' ') }}"
 )
-#: How long rows may wait for the archive file that confirms them: a month and its monthly file.
-CONFIRM_WITHIN = timedelta(days=35)
 #: Series that a dry run logs and returns one by one; the totals count all.
 _MOST_SERIES = 100
 
@@ -91,27 +88,6 @@ def plan_latest(
             planned += _planned(report, None, to_us(midnight))
         reports += found
     return [one for one in planned if one.start_us < one.end_us], reports
-
-
-def reach_for_unconfirmed(hook: BinanceHook, planned: Iterable[PlannedSeries]) -> list[PlannedSeries]:
-    """The series with their windows begun earlier, where rows before them still rest on REST alone.
-
-    A day is loaded before the archive has its file; a later run, whose window is another day, has to confirm it.
-    """
-    from airflow_provider_binance.store import open_store
-
-    given = list(planned)
-    if not given:
-        return given
-    back_us = int(CONFIRM_WITHIN.total_seconds()) * 1_000_000
-    first_us, last_us = min(one.start_us for one in given), max(one.start_us for one in given)
-    config = hook.store_config
-    with open_store(config.store_url, schema=config.store_schema) as store:
-        known = store.coverage(given[0].series.dataset, [one.series for one in given], first_us - back_us, last_us)
-    return [
-        replace(one, start_us=reach_back(known.get(one.series, ()), one.start_us, one.start_us - back_us))
-        for one in given
-    ]
 
 
 def describe(reports: Iterable[PlanReport]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from airflow_provider_binance.universe import (
     cut,
     entry_of_form,
     parse_universe,
-    reach_back,
     universe_of_settings,
 )
 
@@ -124,26 +123,6 @@ def test_chunks_hold_every_series_whole_and_are_few(planned: list[PlannedSeries]
 
 def known(first: int, last: int, state: State = State.COMPLETE, sha: str | None = None) -> CoverageRange:
     return CoverageRange(first * DAY_US, last * DAY_US, state, confirmed_by=sha)
-
-
-@pytest.mark.parametrize(
-    ("ranges", "day"),
-    [
-        ([], 10),
-        ([known(9, 10)], 9),
-        ([known(0, 10)], 5),
-        ([known(7, 9), known(9, 10, sha="x")], 7),
-        ([known(0, 9, sha="x"), known(9, 10)], 9),
-        ([known(7, 8), known(9, 10)], 9),
-        ([known(7, 9), known(9, 10, State.UNPUBLISHED)], 10),
-        ([known(7, 9), known(9, 10, State.EXCHANGE_GAP)], 7),
-        ([known(8, 12)], 8),
-    ],
-)
-def test_reaching_back_for_the_unconfirmed_crosses_nothing_that_is_missing(
-    ranges: list[CoverageRange], day: int
-) -> None:
-    assert reach_back(ranges, 10 * DAY_US, 5 * DAY_US) == day * DAY_US
 
 
 def test_chunks_are_balanced_by_cost() -> None:
