@@ -1,0 +1,57 @@
+"""One measurement, many of them, and what is said of many."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Wall time, and CPU time of this process (all its threads) and of a database server's backend."""
+
+    seconds: float
+    cpu_seconds: float
+    server_cpu_seconds: float = 0.0
+
+
+def timed(work: Callable[[], Any], backend: int | None = None) -> Took:
+    before = _cpu_of(backend)
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Took(wall, cpu, _cpu_of(backend) - before)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median (least – most) of some values."""
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        return cls(tuple(values))
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def text(self, form: str = "{:,.2f}") -> str:
+        low, high = min(self.values), max(self.values)
+        if form.format(low) == form.format(high):
+            return form.format(self.median)
+        return f"{form.format(self.median)} ({form.format(low)} – {form.format(high)})"
+
+
+def _cpu_of(pid: int | None) -> float:
+    """CPU seconds that a process has used, where the system tells (Linux), else 0."""
+    if pid is None or not (stat := Path(f"/proc/{pid}/stat")).exists():
+        return 0.0
+    fields = stat.read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

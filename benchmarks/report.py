@@ -1,0 +1,163 @@
+"""RESULTS.md and its picture, from what was measured."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Spread, Took
+
+_PLAIN, _SAME, _FRESH = "bare COPY, plain table", "bare COPY, our table", "load, fresh"
+_AGAIN, _LACKING = "load again, forced, identical", "load again, 10 % lacking"
+Line = tuple[str, str, str]
+
+
+def bars(results: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """What the picture shows: name, ratio to its baseline, wanted ratio."""
+    took, sqlite_took = results["postgres"].took, results["sqlite"]
+    return [
+        ("fresh ÷ bare COPY,\nplain table", ratio(took[_PLAIN], took[_FRESH]).median, 0.8),
+        ("fresh ÷ bare COPY,\nsame table", ratio(took[_SAME], took[_FRESH]).median, 0.85),
+        ("identical again ÷\nbare COPY", ratio(took[_PLAIN], took[_AGAIN]).median, 0.6),
+        ("10 % lacking ÷\nbare COPY", ratio(took[_PLAIN], took[_LACKING]).median, 0.5),
+        ("SQLite fresh ÷\nplain upsert", ratio(sqlite_took["plain"], sqlite_took["ours"]).median, 0.8),
+        ("SQLite again ÷\nplain upsert", ratio(sqlite_took["plain again"], sqlite_took["ours again"]).median, 0.8),
+    ]
+
+
+def ratio(base: Iterable[Took], ours: Iterable[Took]) -> Spread:
+    """How many times as fast as the baseline, round by round."""
+    return Spread.of(b.seconds / o.seconds for b, o in zip(base, ours, strict=True))
+
+
+def write(folder: Path, results: dict[str, Any]) -> Path:
+    """Write both files; returns RESULTS.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _draw(folder / "ratios.png", bars(results))
+    path = folder / "RESULTS.md"
+    path.write_text(_text(results), encoding="utf-8")
+    return path
+
+
+def _text(results: dict[str, Any]) -> str:
+    pg, rows, lite = results["postgres"], results["rows"], results["sqlite"]
+    took = pg.took
+
+    def per_second(name: str) -> str:
+        return Spread.of(rows / one.seconds for one in took[name]).text("{:,.0f}")
+
+    def cpu(name: str, *, server: bool = False) -> str:
+        values = (one.server_cpu_seconds if server else one.cpu_seconds for one in took[name])
+        return Spread.of(value / rows * 1e6 for value in values).text()
+
+    speed = [
+        (name, per_second(name), *(ratio(took[base], took[name]).text() for base in (_PLAIN, _SAME)),
+         cpu(name), cpu(name, server=True))
+        for name in (_PLAIN, _SAME, _FRESH, _AGAIN, _LACKING)
+    ]  # fmt: skip
+    warm, plan, memory = pg.warm, results["planner"], results["memory"]
+    lines: list[Line] = [
+        ("fresh load ÷ bare COPY into the plain table", "≥ 0.8", ratio(took[_PLAIN], took[_FRESH]).text()),
+        ("fresh load ÷ bare COPY into our table", "≥ 0.85 (next)", ratio(took[_SAME], took[_FRESH]).text()),
+        ("forced load of identical rows ÷ bare COPY; rows written: 0", "≥ 0.6 (next)",
+         ratio(took[_PLAIN], took[_AGAIN]).text()),
+        ("forced load, 10 % of the rows lacking ÷ bare COPY", "≥ 0.5 (next)",
+         ratio(took[_PLAIN], took[_LACKING]).text()),
+        ("client CPU of the fresh load, s per 1 M rows", "≤ 3 (next)", cpu(_FRESH)),
+        ("bytes per kline ÷ plain table's", "≤ 0.8 (next)", f"{sum(pg.bytes['ours']) / sum(pg.bytes['plain']):.2f}"),
+        ("bytes per kline, heap + index; plain table", "",
+         f"{_size(pg.bytes['ours'], rows)}; {_size(pg.bytes['plain'], rows)}"),
+        *((f"{name} through the view ÷ plain table (time)", "≤ 1.1 (next)",
+           ratio(took[f"{name}, ours"], took[f"{name}, plain"]).text())
+          for name in ("read one symbol-year", "read one day")),
+        ("second run, ledger warm: seconds", "≤ 0.3 (next)", Spread.of(warm["seconds"]).text("{:.3f}")),
+        ("second run: requests, bytes, rows read or written", "0, 0, 0",
+         f"{warm['requests']}, {warm['bytes']}, {warm['rows']} (server log: {warm['log_bytes']} bytes)"),
+        ("SQLite, fresh ÷ plain upsert", "≥ 0.8 (next)", _sqlite(lite, results["sqlite_rows"], "")),
+        ("SQLite, again ÷ plain upsert", "≥ 0.8 (next)", _sqlite(lite, results["sqlite_rows"], " again")),
+        *((f"memory of `binance-ingest load`, {name}, MB", "≤ 200", f"{peak / 1e6:.0f}")
+          for name, peak in memory.items()),
+        (f"plan {plan['symbols']} symbols × 5 years of 1m, warm, s (cold: {plan['cold']:.2f})", "< 2 (500, next)",
+         Spread.of(plan["warm"]).text()),
+        (f"requests of that plan of {plan['pieces']} pieces: cold; warm", "none per file",
+         f"{plan['requests'][0]}; {max(plan['requests'][1:])}"),
+        *((f"`import {module}`, s; heavy libraries brought", "none" if not allowed else "",
+           f"{Spread.of(seconds).text()}; {', '.join(loaded) or 'none'}")
+          for module, (seconds, loaded, allowed) in results["imports"].items()),
+    ]  # fmt: skip
+    return "\n".join([
+        "# Results",
+        "",
+        _about(results),
+        "",
+        "![ratios](ratios.png)",
+        "",
+        "## Into PostgreSQL",
+        "",
+        *_table(["work", "rows/s", "÷ bare COPY, plain table", "÷ bare COPY, our table", "client CPU s / 1 M",
+                 "server CPU s / 1 M"], speed),
+        "",
+        "## All figures",
+        "",
+        *_table(["figure", "wanted", "measured"], lines),
+        "",
+    ])  # fmt: skip
+
+
+def _about(results: dict[str, Any]) -> str:
+    load = " ".join(f"{value:.1f}" for value in results["load_average"])
+    noise = ""
+    if results["load_average"][0] > 0.5:
+        noise = ": **the machine was busy with other work, and a quiet one's figures are better**"
+    return f"""\
+Written by `make bench` (`python -m benchmarks.run`); not edited by hand.
+
+- {results["rows"]:,} klines in {results["months"]} monthly `{results["interval"]}` files; {results["rounds"]} rounds, \
+baseline and ours by turns in each.
+  Given is the median (least – most). Ratios are taken within a round; above 1 is faster than the baseline.
+- PostgreSQL {results["postgres"].version} as it comes (durable, `shared_buffers` 128 MB), SQLite \
+{sqlite3.sqlite_version}, Python {platform.python_version()}, {results["cores"]} cores; load average at the start \
+{load}{noise}.
+- Bare COPY: psycopg, one connection, text ready in memory, all 16 columns, logged, primary key (market, symbol, \
+interval, open_time), one transaction.
+  Into our table: the same, of the text that our load would send.
+- Ours: zip on the disk → checksum → inflate → check → COPY → ledger and coverage → commit, file by file. In the first \
+round the two tables are compared, every column of every row, and the ledger's count with both.
+- “next” marks targets that later work has to reach; the figures are given all the same."""
+
+
+def _size(heap_index: tuple[int, int], rows: int) -> str:
+    return " + ".join(f"{size / rows:.1f}" for size in heap_index)
+
+
+def _sqlite(took: dict[str, list[Took]], rows: int, which: str) -> str:
+    speed = Spread.of(rows / one.seconds for one in took["ours" + which])
+    return f"{ratio(took['plain' + which], took['ours' + which]).text()}; {speed.text('{:,.0f}')} rows/s"
+
+
+def _table(head: list[str], lines: Iterable[tuple[str, ...]]) -> list[str]:
+    return ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)]
+
+
+def _draw(path: Path, shown: list[tuple[str, float, float]]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
+    names, ratios, wanted = zip(*shown, strict=True)
+    places = range(len(names))
+    drawn = axes.bar(places, ratios, width=0.6, color="#3b6ea5")
+    axes.bar_label(drawn, [f"{value:.2f}" for value in ratios], padding=2)
+    axes.hlines(wanted, [p - 0.38 for p in places], [p + 0.38 for p in places], color="#c0392b", label="wanted")
+    axes.axhline(1, color="#888888", linewidth=0.8, linestyle=":")
+    axes.set_xticks(places, names, fontsize=8)
+    axes.set_ylabel("speed ÷ baseline")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper right")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

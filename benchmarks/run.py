@@ -1,0 +1,112 @@
+"""`python -m benchmarks.run [--quick]`: measure everything and write benchmarks/RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_binance.market import iso
+from benchmarks import embedded, postgres, processes, report
+from benchmarks.database import Bench
+from benchmarks.measure import Took
+from benchmarks.planning import plan_universe
+from benchmarks.venue import Venue, venue
+from benchmarks.workload import Workload, workload
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Modules whose import is timed, and whether they may bring heavy libraries.
+_IMPORTS = {"airflow_provider_binance.ingest": False, "airflow_provider_binance.cli": False, "airflow.sdk": True}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write."""
+    options = _options(argv)
+    load_average = os.getloadavg()
+    work = workload(options.files, options.months, options.interval)
+    print(f"{work.rows} klines in {work.months} files below {work.folder}", flush=True)
+    results: dict[str, Any] = {
+        "rows": work.rows, "months": work.months, "interval": work.series.interval, "rounds": options.rounds,
+        "cores": os.cpu_count(), "load_average": load_average,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="binance-bench-") as temporary, venue(work.folder) as here:
+        folder = Path(temporary)
+        with postgres.server() as url:
+            results["memory"] = _memory(url, here, work, folder)
+            bench = Bench(url, work)
+            bench.run(options.rounds)
+            bench.warm(here, options.rounds)
+            results["postgres"] = bench.figures
+            del bench
+        part = workload(options.files, max(1, work.months // 4), options.interval)
+        results["sqlite"], results["sqlite_rows"] = _sqlite(part, options.rounds, folder), part.rows
+        results["planner"] = plan_universe(here, options.symbols, options.rounds, folder)
+    results["imports"] = {}
+    for module, allowed in _IMPORTS.items():
+        found = [processes.imported(module) for _ in range(options.rounds)]
+        results["imports"][module] = [seconds for seconds, _ in found], found[0][1], allowed
+    print(f"written: {report.write(options.output, results)}")
+    return 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, into build/bench: does it run at all?")
+    parser.add_argument("--rounds", type=int, help="measurements of each (default 5)")
+    parser.add_argument("--months", type=int, help="monthly files (default 24)")
+    parser.add_argument("--interval", help="length of a kline (default 1m)")
+    parser.add_argument("--symbols", type=int, help="symbols of the planner's universe (default 100)")
+    parser.add_argument("--files", type=Path, default=ROOT / "build/bench/files", help="where the made files are kept")
+    parser.add_argument("--output", type=Path, help="folder of RESULTS.md (default benchmarks/)")
+    options = parser.parse_args(argv)
+    quick = (1, 2, "1h", 3, ROOT / "build/bench")
+    full = (5, 24, "1m", 100, ROOT / "benchmarks")
+    names = ("rounds", "months", "interval", "symbols", "output")
+    for name, value in zip(names, quick if options.quick else full, strict=True):
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return options
+
+
+def _memory(url: str, here: Venue, work: Workload, folder: Path) -> dict[str, int]:
+    """Peak memory of the command line's load of one month and of all, into both databases, in bytes."""
+    start, whole = (iso(at) for at in work.window_us)
+    month = iso(work.files[0].end_us)
+    found = {}
+    for months, end in (("1 month", month), (f"{work.months} months", whole)):
+        name = months.replace(" ", "")
+        for kind, store, schema in (
+            ("PostgreSQL", url.replace("postgresql://", "postgresql+psycopg://"), {"store_schema": f"memory_{name}"}),
+            ("SQLite", f"sqlite:///{folder / name}.db", {}),
+        ):
+            arguments = ["--market", "spot", "--symbol", work.series.symbol, "--interval", work.series.interval,
+                         "--start", start, "--end", end, "--source", "archive", "--store", store]  # fmt: skip
+            loaded, peak = processes.cli_load(arguments, {**here.settings, **schema, "rate_limit_store": "memory://"})
+            print(f"  memory, {kind}, {months}: {peak / 1e6:.0f} MB, {loaded['rows_inserted']} rows", flush=True)
+            if months != "1 month":
+                assert loaded["rows_inserted"] == work.rows, loaded
+            found[f"{kind}, {months}"] = peak
+    return found
+
+
+def _sqlite(work: Workload, rounds: int, folder: Path) -> dict[str, list[Took]]:
+    ready = embedded.ready_rows(work)
+    took: dict[str, list[Took]] = {}
+    for number in range(rounds):
+        print(f"SQLite, round {number + 1} of {rounds}", flush=True)
+        plain, ours = folder / f"plain{number}.db", folder / f"ours{number}.db"
+        for which in ("", " again"):
+            took.setdefault("plain" + which, []).append(embedded.plain(plain, ready))
+            took.setdefault("ours" + which, []).append(embedded.ours(ours, work))
+        assert embedded.rows_of(plain, "plain") == embedded.rows_of(ours, "klines")
+        for path in (plain, ours):
+            path.unlink()
+    return took
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,39 @@
+"""The bench runs from end to end on tiny sizes, and compares its counts; nothing here looks at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import processes, run
+from benchmarks.workload import workload
+
+
+@pytest.mark.postgres
+def test_run_writes_table_and_picture(tmp_path: Path) -> None:
+    """The bench asserts itself that each load read, inserted and left what it should, and that the tables agree."""
+    output = tmp_path / "results"
+
+    assert run.main(["--quick", "--files", str(tmp_path / "files"), "--output", str(output)]) == 0
+
+    text = (output / "RESULTS.md").read_text(encoding="utf-8")
+    assert "1,440 klines in 2 monthly `1h` files" in text
+    assert "requests, bytes, rows read or written | 0, 0, 0 | 0, 0, 0 " in text
+    assert (output / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_workload_is_the_same_every_time(tmp_path: Path) -> None:
+    made = [workload(tmp_path / name, 2, "1h") for name in ("one", "two")]
+
+    first, second = ([work.csv(file) for file in work.files] for work in made)
+
+    assert first == second
+    assert sum(csv.count(b"\n") for csv in first) == made[0].rows == 24 * (31 + 29)
+
+
+@pytest.mark.parametrize("module", ["airflow_provider_binance.ingest", "airflow_provider_binance.cli"])
+def test_import_of_the_core_is_light(module: str) -> None:
+    _, loaded = processes.imported(module)
+
+    assert loaded == []
