@@ -19,7 +19,7 @@ def test_run_writes_table_and_picture(tmp_path: Path) -> None:
 
     text = (output / "RESULTS.md").read_text(encoding="utf-8")
     assert "1,440 klines in 2 monthly `1h` files" in text
-    assert "requests, bytes, rows read or written | 0, 0, 0 | 0, 0, 0 " in text
+    assert "rows changed (the server's count) | 0, 0, 0, 0 | 0, 0, 0, 0 |" in text
     assert (output / "ratios.png").read_bytes().startswith(b"\x89PNG")
 
 
