@@ -111,7 +111,7 @@ def _about(results: dict[str, Any]) -> str:
     load = " ".join(f"{value:.1f}" for value in results["load_average"])
     noise = ""
     if results["load_average"][0] > 0.5:
-        noise = ": **the machine was busy with other work, and a quiet one's figures are better**"
+        noise = ": **the machine had other work at the same time, so that the spreads are wide**"
     return f"""\
 Written by `make bench` (`python -m benchmarks.run`); not edited by hand.
 
