@@ -66,7 +66,7 @@ def test_an_end_in_the_future_is_now(bench):
     it = bench()
     report = it.load(start="2024-06-15", end="2030-01-01", source="rest")
     assert report.exit_status == 0
-    assert report.loads[0].to_dict()["end"] == "2024-06-15T12:29:00Z"
+    assert report.loads[0].to_dict()["end"] == "2024-06-15T12:30:00Z"
 
 
 def test_an_empty_page_is_a_hole_and_not_the_end(bench):
