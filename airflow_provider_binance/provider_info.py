@@ -58,7 +58,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "markets": {
                         "label": "Markets",
-                        "description": "Markets of the universe: spot, um (USDⓈ-M futures), cm (COIN-M futures)",
+                        "description": "Markets of the universe: spot, um (USD-M futures), cm (COIN-M futures)",
                         "schema": {
                             "type": ["array", "null"],
                             "items": {"type": "string"},
@@ -111,7 +111,7 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["string", "null"], "format": "url"},
                     },
                     "um_rest_url": {
-                        "label": "USDⓈ-M REST",
+                        "label": "USD-M REST",
                         "description": "Default https://fapi.binance.com",
                         "schema": {"type": ["string", "null"], "format": "url"},
                     },
@@ -126,7 +126,7 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["string", "null"], "format": "url"},
                     },
                     "um_stream_url": {
-                        "label": "USDⓈ-M streams",
+                        "label": "USD-M streams",
                         "description": "Default wss://fstream.binance.com",
                         "schema": {"type": ["string", "null"], "format": "url"},
                     },

@@ -35,8 +35,8 @@ def form(symbols: list[str]) -> dict[str, Param]:
             type="string",
             enum=[market.value for market in Market],
             title="Market",
-            values_display={"spot": "Spot", "um": "USDⓈ-M futures", "cm": "COIN-M futures"},
-            description="spot, um (USDⓈ-M futures) or cm (COIN-M futures)",
+            values_display={"spot": "Spot", "um": "USD-M futures", "cm": "COIN-M futures"},
+            description="spot, um (USD-M futures) or cm (COIN-M futures)",
         ),
         "symbols": Param(
             ["BTCUSDT"], type=["array", "null"], items={"type": "string"}, examples=symbols, title="Symbols"
