@@ -55,7 +55,7 @@ class Clean:
 
     def airflow(self, *arguments: str) -> list[dict[str, str]]:
         output = self.run(self.python, "-W", "ignore", "-m", "airflow", *arguments, "--output", "json")
-        return json.loads(output[output.index("[") :])
+        return json.loads(output[output.index("[{") :])  # a log line may come before
 
 
 def link_dependencies(target: Path) -> None:
