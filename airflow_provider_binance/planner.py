@@ -41,41 +41,38 @@ class SourceChoice(StrEnum):
 Find = Callable[[ArchiveFile], Listed | None]
 
 
+class _Span:
+    """From the first to the last of some stretches."""
+
+    __slots__ = ()
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def start_us(self) -> int:
+        """Start of the first stretch."""
+        return self.stretches[0].start_us
+
+    @property
+    def end_us(self) -> int:
+        """End of the last stretch."""
+        return self.stretches[-1].end_us
+
+
 @dataclass(frozen=True, slots=True)
-class ArchivePiece:
+class ArchivePiece(_Span):
     """Stretches to be read from one archive file."""
 
     file: ArchiveFile
     size: int
     stretches: tuple[Stretch, ...]
 
-    @property
-    def start_us(self) -> int:
-        """Start of the first stretch."""
-        return self.stretches[0].start_us
-
-    @property
-    def end_us(self) -> int:
-        """End of the last stretch."""
-        return self.stretches[-1].end_us
-
 
 @dataclass(frozen=True, slots=True)
-class RestPiece:
+class RestPiece(_Span):
     """Stretches to be read by REST: the pages span them all, and rows between them are passed over."""
 
     pages: tuple[Page, ...]
     stretches: tuple[Stretch, ...]
-
-    @property
-    def start_us(self) -> int:
-        """Start of the first stretch."""
-        return self.stretches[0].start_us
-
-    @property
-    def end_us(self) -> int:
-        """End of the last stretch."""
-        return self.stretches[-1].end_us
 
     @property
     def weight(self) -> int:
