@@ -226,7 +226,7 @@ def fetch_klines(
         bound = runtime.symbols.listed_from(series, start_us, runtime.now_us(kind))
         start_us = max(start_us, bound.at_us) if bound else start_us
         klines: list[Kline] = []
-        for page in plan_pages(kind, grid, start_us, end_us):
+        for page in plan_pages(kind, grid, start_us, end_us, few=True):
             body = runtime.rest.kline_page(kind, name, grid.name, page.start_us, page.end_us, page.limit)
             klines += page_rows(body, kind, grid).between(page.start_us, page.end_us).klines(series)
         return klines

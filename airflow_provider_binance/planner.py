@@ -85,10 +85,14 @@ Piece = ArchivePiece | RestPiece
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What may be asked for one series: `find` None means no archive, `rest` False that REST is not to be asked."""
+    """What may be asked for one series: `find` None means no archive, `rest` False that REST is not to be asked.
+
+    `few`: rather few pages than cheap ones, since this series is all that is loaded.
+    """
 
     find: Find | None
     rest: bool
+    few: bool = False
 
 
 def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Sources, now_us: int) -> list[Piece]:
@@ -107,7 +111,7 @@ def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Source
             else:
                 _append(by_file.setdefault(file, (size, []))[1], part)
     pieces: list[Piece] = [ArchivePiece(file, size, tuple(parts)) for file, (size, parts) in by_file.items()]
-    pieces += _rest_pieces(by_rest, market, interval)
+    pieces += _rest_pieces(by_rest, market, interval, few=sources.few)
     return sorted(pieces, key=lambda piece: piece.start_us)
 
 
@@ -230,14 +234,14 @@ def _append(parts: list[Stretch], part: Stretch) -> None:
     parts.append(part)
 
 
-def _rest_pieces(stretches: Sequence[Stretch], market: Market, interval: Interval) -> Iterator[RestPiece]:
+def _rest_pieces(stretches: Sequence[Stretch], market: Market, interval: Interval, *, few: bool) -> Iterator[RestPiece]:
     """REST stretches joined as long as pages over all of them are no more than pages of their own."""
     group: list[Stretch] = []
     pages: list[Page] = []
     for stretch in stretches:
-        own = list(plan_pages(market, interval, stretch.start_us, stretch.end_us))
+        own = list(plan_pages(market, interval, stretch.start_us, stretch.end_us, few=few))
         if group:
-            joined = list(plan_pages(market, interval, group[0].start_us, stretch.end_us))
+            joined = list(plan_pages(market, interval, group[0].start_us, stretch.end_us, few=few))
             if _weigh(joined) <= _weigh([*pages, *own]):
                 group.append(stretch)
                 pages = joined

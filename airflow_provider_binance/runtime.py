@@ -97,7 +97,7 @@ class Runtime:
         """The verified archive file."""
         return fetch(self.config, self.http, file)
 
-    def sources(self, series: Series, choice: SourceChoice, now_us: int) -> Sources:
+    def sources(self, series: Series, choice: SourceChoice, now_us: int, *, few: bool = False) -> Sources:
         """What may be asked for the series."""
         find = None
         if self.archive_allowed and choice is not SourceChoice.REST:
@@ -109,4 +109,4 @@ class Runtime:
         serves = choice is not SourceChoice.ARCHIVE and self.symbols.rest_serves(
             Market(series.market), series.symbol, now_us
         )
-        return Sources(find, serves)
+        return Sources(find, serves, few)

@@ -41,6 +41,7 @@ class Selection:
     choice: SourceChoice
     reload: bool
     confirm: bool
+    few: bool = False
 
 
 @dataclass(slots=True)
@@ -118,6 +119,7 @@ def plan_all(runtime: Runtime, selection: Selection) -> list[Planned]:
     symbols = runtime.symbols.resolve(selection.symbols, market, name, known)
     wanted = [Series(market, name, symbol, interval) for symbol in symbols for interval in selection.intervals]
     ledger = runtime.store.coverage(name, wanted, EARLIEST_US, LATEST_US)
+    selection = replace(selection, few=len(wanted) == 1)
     return [_plan_one(runtime, selection, series, ledger.get(series, [])) for series in wanted]
 
 
@@ -251,7 +253,7 @@ def _add_task(
         outside += [_not_listed(s.start_us, s.end_us, last.evidence, now_us) for s in _cut(wanted, at_us, LATEST_US)]
         wanted = _cut(wanted, EARLIEST_US, at_us)
     if wanted:
-        sources = runtime.sources(series, selection.choice, now_us)
+        sources = runtime.sources(series, selection.choice, now_us, few=selection.few)
         is_gone = (
             not runtime.symbols.rest_serves(selection.market, series.symbol, now_us)
             and runtime.symbols.listed_until(series, LATEST_US, now_us) is not None

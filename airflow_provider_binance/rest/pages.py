@@ -46,14 +46,20 @@ def page_cost(market: Market, limit: int) -> int:
     return charge(KLINES.rest[market].path, {"limit": str(limit)}).weight
 
 
-def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int) -> Iterator[Page]:
+def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int, *, few: bool = False) -> Iterator[Page]:
     """The pages of a window, ascending, without overlap.
 
     The rule: least weight; of equal weight, fewest requests. On futures that makes up to 99 rows one page of weight 1,
-    and a long window pages of 499 (weight 2) whose last one is as cheap as is enough.
+    and a long window pages of 499 (weight 2) whose last one is as cheap as is enough. With `few`, a window that one
+    page can hold is one page, up to 1,500 rows on futures: for who waits for one answer, and not for the budget.
     """
     at, stop = interval.align(start_us, end_us)
-    most_us = (KLINES.rest[market].max_window_days or 0) * DAY_US
+    rows = interval.count(at, stop) if few else 0
+    if few and 0 < rows <= _LIMITS[market][-1] and stop - at <= (_window_us(market) or stop):
+        limit = next(limit for limit in _LIMITS[market] if rows <= limit)
+        yield Page(at, stop, limit, page_cost(market, limit))
+        return
+    most_us = _window_us(market)
     while at < stop:
         within = interval.floor(min(stop, at + most_us)) if most_us else stop
         # A window of 200 days always holds at least one kline: the longest interval is a month.
@@ -93,6 +99,11 @@ def next_page(
         return replace(page, end_us=first_open_us) if first_open_us > page.start_us else None
     at = interval.next_open(last_open_us)
     return replace(page, start_us=at) if at < page.end_us else None
+
+
+def _window_us(market: Market) -> int:
+    """How wide a window the market takes; 0: any."""
+    return (KLINES.rest[market].max_window_days or 0) * DAY_US
 
 
 def _best_limit(market: Market, rows: int) -> int:

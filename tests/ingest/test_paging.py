@@ -22,12 +22,14 @@ def _pages(it) -> list[dict[str, str]]:
         ("spot", 3000, [1000, 1000, 1000]),
         ("um", 99, [99]),
         ("um", 499, [499]),
-        ("um", 998, [499, 499]),
+        ("um", 998, [1000]),
+        ("um", 1500, [1500]),
+        ("um", 1501, [499, 499, 499, 99]),
         ("cm", 499, [499]),
     ],
 )
 def test_the_number_of_requests_is_the_computed_minimum(bench, market, rows, limits):
-    """1,000 klines are one page of spot, 1,001 are two; futures ask for the cheapest pages."""
+    """1,000 klines are one page of spot, 1,001 are two; futures ask for few pages, or for cheap ones."""
     symbol = "BTCUSD_PERP" if market == "cm" else "BTCUSDT"
     it = bench(symbols=[f"{market}:{symbol}"])
     minutes = f"{rows // 60 % 24:02d}:{rows % 60:02d}"

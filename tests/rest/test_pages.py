@@ -107,3 +107,16 @@ def test_a_capped_page_of_cm_lacks_its_older_part():
 
 def test_limits_are_the_best_of_their_weight():
     assert [page_cost(Market.UM, limit) for limit in pages._LIMITS[Market.UM]] == [1, 2, 5, 10]
+
+
+@pytest.mark.parametrize("market", list(Market))
+@pytest.mark.parametrize("rows", [1, 99, 100, 499, 500, 1000, 1001, 1500, 1501, 9000])
+def test_few_pages_are_asked_for_where_few_do(market: Market, rows: int) -> None:
+    start, end = T0, T0 + rows * MINUTE_US
+    planned = list(plan_pages(market, INTERVALS["1m"], start, end, few=True))
+    most = 1000 if market is Market.SPOT else 1500
+    if rows <= most:
+        assert [(page.start_us, page.end_us) for page in planned] == [(start, end)]
+        assert planned[0].limit >= rows
+    else:
+        assert planned == list(plan_pages(market, INTERVALS["1m"], start, end))
