@@ -44,7 +44,7 @@ imports: $(STAMP) ## Check that imports point one way
 bench: $(STAMP) ## Measure; writes benchmarks/RESULTS.md
 	@"$(BIN)/python" -m benchmarks.run
 
-soak: $(STAMP) ## Run the long tests
+soak: $(STAMP) ## Kill loads at random moments: SOAK_KILLS times a test, chosen by SOAK_SEED
 	@"$(BIN)/python" -m pytest -m soak --durations=15 $(PYTEST_ARGS)
 
 clean: ## Remove build output and caches; the environment stays

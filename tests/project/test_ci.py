@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,16 @@ def test_make_knows_the_target(target: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_make_soak_finds_tests() -> None:
+    """Without any, pytest ends with status 5, and the target fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-m", "soak", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/kill"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tests/kill/test_soak.py::" in done.stdout
