@@ -24,7 +24,7 @@ from airflow_provider_binance.symbols import Symbols
 class Runtime:
     """What one front-door call works with; everything is opened when it is first needed, and closed with it.
 
-    `store` may be a URL, a path or an open Store (which stays open). `source="rest"` leaves the archive unasked.
+    `store` may be a URL, a path or an open Store (which stays open). `archive=False` leaves the archive unasked.
     """
 
     def __init__(
