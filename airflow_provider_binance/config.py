@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
 from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.market import Market
@@ -42,6 +43,8 @@ _TESTNET_HOSTS = ("testnet.binance.vision", "binancefuture.com", "demo-api.binan
                   "demo-dapi.binance.com", "demo-stream.binance.com", "demo-fstream.binance.com",
                   "demo-dstream.binance.com")  # fmt: skip
 _PRODUCTION_HOSTS = ("binance.com", "binance.vision", "amazonaws.com")
+#: Paths that the requests bring themselves: given by mistake at a URL's end, they are dropped.
+_PATHS = re.compile(r"(/api/v3|/fapi/v1|/dapi/v1)$")
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -94,7 +97,11 @@ class BinanceConfig(BaseModel):
     proxies: Annotated[dict[str, str], BeforeValidator(_mapped)] = Field(
         default_factory=dict, description="proxy URL, or JSON of scheme to URL"
     )
-    rate_limit_store: str = Field("auto", description="where the weight budget lives: auto, memory://, file:///path")
+    rate_limit_store: str = Field(
+        "auto",
+        description="where the weight budget lives: memory://, file:///path, or auto: the file "
+        "~/.cache/airflow-provider-binance/budget.json (below $XDG_CACHE_HOME if set)",
+    )
     egress_id: str | None = Field(None, description="name of the IP address that requests leave by; default: the proxy")
     kline_close_lag_seconds: float = Field(
         2.0, ge=0, le=60, description="a kline is closed when its close_time lies this far before the server's time"
@@ -116,7 +123,8 @@ class BinanceConfig(BaseModel):
             raise _config_error(error, values) from None
         hosts = {**_PRODUCTION_URLS, **(_TESTNET_URLS if self.testnet else {})}
         for name, default in hosts.items():
-            object.__setattr__(self, name, (getattr(self, name) or default).rstrip("/"))
+            url = (getattr(self, name) or default).rstrip("/")
+            object.__setattr__(self, name, _PATHS.sub("", url))
         object.__setattr__(self, "environment", self.environment or self._told_environment())
 
     @classmethod
@@ -141,6 +149,11 @@ class BinanceConfig(BaseModel):
         for given in (connection or {}, keywords):
             values.update({name: value for name, value in given.items() if value is not None})
         return cls(**values)
+
+    @field_serializer("store_url", "proxies")
+    def _masked(self, value: str | dict[str, str]) -> str | dict[str, str]:
+        """Dumps are printed and stored: they show no password."""
+        return mask_url(value) if isinstance(value, str) else {scheme: mask_url(url) for scheme, url in value.items()}
 
     def rest_url(self, market: Market) -> str:
         """Scheme, host and prefix of the market's REST API."""

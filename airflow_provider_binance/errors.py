@@ -26,7 +26,8 @@
         ├── StoreUnavailableError     retryable: connection lost, locked, disk full
         ├── StoreVersionError         schema newer than this code can read
         ├── StoreRightsError          the role may not do what is needed
-        └── EnvironmentMismatchError  the store belongs to another environment
+        ├── EnvironmentMismatchError  the store belongs to another environment
+        └── LocalStorageError         retryable: this machine's disk cannot take what is being fetched
 
 ``retryable`` says whether the same call may succeed later, ``retry_after`` (seconds, or None) how much later, and
 ``exit_status`` is what the command line ends with. Read these, never the message.
@@ -179,3 +180,9 @@ class StoreRightsError(StoreError):
 
 class EnvironmentMismatchError(StoreError):
     """The store belongs to another environment (production, testnet, simulator)."""
+
+
+class LocalStorageError(StoreError):
+    """This machine's disk cannot take what is being fetched; the message names the folder."""
+
+    retryable = True

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.coverage import stretches
-from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.errors import BinanceError, InputError
 from airflow_provider_binance.loading import Loader
-from airflow_provider_binance.market import INTERVALS, Market, parse_interval
+from airflow_provider_binance.market import DAY_US, INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
 from airflow_provider_binance.planner import SourceChoice, piece_report, plan_stretches
 from airflow_provider_binance.progress import Progress
@@ -35,6 +36,7 @@ from airflow_provider_binance.tasks import (
     Planned,
     When,
     instants,
+    local_now_us,
     names_of,
     plan_all,
     resolved_start,
@@ -88,14 +90,14 @@ def load(
     """
     if not 1 <= jobs <= 64:
         raise InputError(f"jobs={jobs} must be 1 … 64")
-    with Runtime(config, store, priority=priority, archive=source != SourceChoice.REST) as runtime:
+    with _runtime(config, store, priority, source) as runtime:
         selection = select(
             market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
         )  # fmt: skip
         planned = plan_all(runtime, selection)
         if any(entry.tasks or entry.not_listed for entry in planned):
             runtime.store.ensure_environment(str(runtime.config.environment))
-            runtime.store.clock = lambda: runtime.rest.server_now_us(selection.market)
+            runtime.keep_time(selection.market)
         for entry in planned:
             if entry.not_listed:
                 runtime.store.record_coverage(dataset, entry.series, entry.not_listed)
@@ -133,10 +135,11 @@ def plan(
         InputError: malformed or unknown arguments.
         BinanceError, StoreError: exchangeInfo, the listing or the ledger could not be read.
     """
-    with Runtime(config, store, priority=priority, archive=source != SourceChoice.REST) as runtime:
+    with _runtime(config, store, priority, source) as runtime:
         selection = select(
             market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
         )  # fmt: skip
+        _refuse_foreign(runtime)
         plans = []
         for entry in plan_all(runtime, selection):
             pieces = [
@@ -161,16 +164,17 @@ def coverage(
     store: StoreLike = None,
     config: BinanceConfig | None = None,
 ) -> CoverageReport:
-    """What the store holds: ranges, rows, expected rows, gaps with reasons. Asks nobody but the store.
+    """What the store holds: ranges, rows, expected rows, gaps with reasons. Asks the store, and the time if need be.
 
     Without `start` (or `end`) a series is reported from (to) where its ledger begins (ends).
     """
     registered(dataset)
-    begin, stop = instants(start, end)
     patterns = [spelled(name) for name in names_of(symbols or ())]
     chosen = {parse_interval(name).name for name in names_of(intervals or ())}
     kind = Market.parse(market) if market else None
     with Runtime(config, store) as runtime:
+        now_us = partial(_any_now_us, runtime, kind or Market.SPOT)
+        begin, stop = instants(start, end, now_us)
         wanted = [
             series
             for series in runtime.store.series(dataset)
@@ -186,7 +190,10 @@ def coverage(
                 continue
             listed = [r.start_us for r in ranges if r.state is not State.NOT_LISTED] or [ranges[0].start_us]
             start_us = begin if isinstance(begin, int) else listed[0]
-            end_us = stop if isinstance(stop, int) else ranges[-1].end_us
+            end_us = ranges[-1].end_us if stop is None else stop if isinstance(stop, int) else LATEST_US
+            if end_us > ranges[-1].end_us and series.interval and _may_be_open(runtime, end_us):
+                # What has not closed yet is not missing.
+                end_us = min(end_us, INTERVALS[series.interval].closed_end(now_us()))
             if start_us < end_us:
                 entries.append(_series_coverage(runtime.store, series, ranges, start_us, end_us))
         return CoverageReport(tuple(entries))
@@ -219,7 +226,7 @@ def fetch_klines(
     with Runtime(config, None, priority=priority, archive=False) as runtime:
         begin, stop = instants(start, end, lambda: runtime.now_us(kind))
         [name] = runtime.symbols.resolve([symbol], kind, "klines")
-        series = Series(kind, "klines", name, grid.name)
+        series = Series(kind.value, "klines", name, grid.name)
         closed_us = runtime.closed_end(kind, grid.name)
         end_us = min(stop, closed_us) if isinstance(stop, int) else closed_us
         start_us = resolved_start(runtime, series, begin, [])
@@ -230,6 +237,35 @@ def fetch_klines(
             body = runtime.rest.kline_page(kind, name, grid.name, page.start_us, page.end_us, page.limit)
             klines += page_rows(body, kind, grid).between(page.start_us, page.end_us).klines(series)
         return klines
+
+
+def _any_now_us(runtime: Runtime, market: Market) -> int:
+    """The server's time, or this machine's where the server is out of reach: coverage is the store's to tell."""
+    try:
+        return runtime.now_us(market)
+    except BinanceError:
+        return local_now_us()
+
+
+def _may_be_open(runtime: Runtime, end_us: int) -> bool:
+    """Whether a kline before `end_us` may still be open, so that the time must be asked for."""
+    return runtime.config.environment == "simulator" or end_us > local_now_us() - DAY_US
+
+
+def _refuse_foreign(runtime: Runtime) -> None:
+    """Raise EnvironmentMismatchError if the store holds data of another environment; writes nothing."""
+    if runtime.store.environment() not in (None, runtime.config.environment):
+        runtime.store.ensure_environment(str(runtime.config.environment))
+
+
+def _runtime(config: BinanceConfig | None, store: StoreLike, priority: str, source: str) -> Runtime:
+    return Runtime(
+        config,
+        store,
+        priority=priority,
+        archive=source != SourceChoice.REST,
+        archive_only=source == SourceChoice.ARCHIVE,
+    )
 
 
 def _gaps(ranges: Sequence[CoverageRange], start_us: int, end_us: int) -> list[RangeReport]:

@@ -9,18 +9,29 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from threading import Event
 
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError
 from airflow_provider_binance.evidence import ContinuityScan, Evidence, Stretch, hole, settle
-from airflow_provider_binance.market import INTERVALS, Interval, Market, from_us
+from airflow_provider_binance.market import Market, from_us
 from airflow_provider_binance.normalize import KlineRows
-from airflow_provider_binance.planner import ArchivePiece, Piece, Sources, plan_stretches
+from airflow_provider_binance.pipeline import (
+    Part,
+    Reader,
+    Ready,
+    SeriesTask,
+    Unit,
+    one_ahead,
+    parts_of,
+    set_on_error,
+    units_of,
+)
+from airflow_provider_binance.planner import ArchivePiece, Piece, plan_stretches
 from airflow_provider_binance.records import (
     Batch,
     CoverageRange,
@@ -28,80 +39,15 @@ from airflow_provider_binance.records import (
     Series,
     Source,
     State,
-    WriteResult,
 )
 from airflow_provider_binance.registry import dataset
-from airflow_provider_binance.rest.fetching import Pages, PageSource, fetch_pages
-from airflow_provider_binance.rest.pages import Page
+from airflow_provider_binance.rest.fetching import Pages, PageSource
 from airflow_provider_binance.store.base import Store
 
 log = logging.getLogger(__name__)
 
-#: Pages of one transaction: 20,000 klines of spot are a second of the weight budget.
-_PAGES_A_BATCH = 20
 #: Month, days, REST, and once more after a file that vanished; then what is left is settled as it stands.
 _MOST_ROUNDS = 6
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one series' load did so far; `seconds` went by waiting for its pieces and writing them."""
-
-    counts: WriteResult = field(default_factory=WriteResult)
-    archive_files: int = 0
-    rest_requests: int = 0
-    weight_used: int = 0
-    bytes_downloaded: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class SeriesTask:
-    """One series to be loaded: its stretches, where they may come from, and the tally.
-
-    `life_start_us` and `life_end_us` are given where the symbol's life is known to the day only: what is without rows
-    from or up to there is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them. `is_gone`: the
-    symbol's life has ended and REST has forgotten it. `forced`: the one source that is allowed, or ''.
-    """
-
-    series: Series
-    stretches: list[Stretch]
-    sources: Sources
-    now_us: int
-    life_start_us: int | None = None
-    life_end_us: int | None = None
-    confirms: bool = False
-    is_gone: bool = False
-    forced: str = ""
-    tally: Tally = field(default_factory=Tally)
-    left: list[Stretch] = field(default_factory=list)
-
-    @property
-    def interval(self) -> Interval:
-        """The series' interval."""
-        return INTERVALS[self.series.interval]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """What one fetch brings and one or more transactions write."""
-
-    task: SeriesTask
-    piece: Piece
-    pages: tuple[Page, ...] = ()
-    stretches: tuple[Stretch, ...] = ()
-
-
-_Part = tuple[int, int, KlineRows]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """Read and checked, ready to be written: pages, or a part of a file; or `error`, which ends the unit."""
-
-    fetched: FetchedFile | Pages | None
-    part: _Part | None = None
-    error: ArchiveFileMissingError | CorruptArchiveError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +67,7 @@ class Loader:
         pieces = [(task, plan_stretches(task.series, task.stretches, task.sources, task.now_us)) for task in tasks]
         for task, planned in pieces:
             task.left = _without(task.stretches, planned)
-        self._carry_out([unit for task, planned in pieces for unit in _units(task, planned)])
+        self._carry_out([unit for task, planned in pieces for unit in units_of(task, planned)])
         for task in tasks:
             if task.confirms:
                 continue  # the rows are there already: what a file lacks of them is kept
@@ -130,42 +76,20 @@ class Loader:
                 if not planned:
                     break
                 task.left = _without(task.left, planned)
-                self._carry_out(list(_units(task, planned)))
+                self._carry_out(list(units_of(task, planned)))
             self._settle(task)
 
-    def _carry_out(self, units: list[_Unit]) -> None:
-        with closing(_one_ahead(self._read(units))) as coming:
+    def _carry_out(self, units: list[Unit]) -> None:
+        stopped = Event()
+        reader = Reader(self.rest, self.fetch_file, self.jobs)
+        with set_on_error(stopped), closing(one_ahead(reader.read(units, stopped))) as coming:
             for done, unit in enumerate(units, 1):
                 begun = time.monotonic()
                 self._write(unit, coming)
                 unit.task.tally.seconds += time.monotonic() - begun
                 self.on_unit(unit.task.series, done, len(units))
 
-    def _read(self, units: Iterable[_Unit]) -> Generator[_Ready]:
-        """What every unit brings, in order; fetches run ahead in threads of their own."""
-        pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="fetch")
-        ahead: deque[tuple[_Unit, Future[FetchedFile | Pages]]] = deque()
-        waiting = iter(units)
-        try:
-            while True:
-                while len(ahead) <= self.jobs and (unit := next(waiting, None)) is not None:
-                    ahead.append((unit, pool.submit(self._fetch, unit)))
-                if not ahead:
-                    return
-                unit, future = ahead.popleft()
-                yield from _read_unit(unit, future)
-        finally:
-            # After an error or an interrupt the fetches under way end on their own: nobody waits for them.
-            pool.shutdown(wait=not ahead, cancel_futures=True)
-            for _, future in ahead:
-                future.add_done_callback(_let_go)
-
-    def _fetch(self, unit: _Unit) -> FetchedFile | Pages:
-        if isinstance(unit.piece, ArchivePiece):
-            return self.fetch_file(unit.piece.file)
-        return fetch_pages(self.rest, unit.task.series, unit.pages)
-
-    def _write(self, unit: _Unit, coming: Iterator[_Ready]) -> None:
+    def _write(self, unit: Unit, coming: Iterator[Ready]) -> None:
         task = unit.task
         piece = unit.piece
         first = next(coming)
@@ -173,7 +97,7 @@ class Loader:
             self._write_pages(unit, first.fetched)
             return
         assert isinstance(piece, ArchivePiece)
-        parts = _parts(first, coming)
+        parts = parts_of(first, coming)
         try:
             if first.fetched is not None:
                 self._write_file(task, piece, first.fetched, parts)
@@ -184,7 +108,7 @@ class Loader:
             self.forget_file(piece.file)
             task.left += piece.stretches
         except CorruptArchiveError as error:
-            log.warning("%s; %s goes to REST", error, task.series)
+            log.warning("%s; planning %s anew", error, task.series)
             task.left += [
                 replace(stretch, evidence=stretch.evidence.with_corrupt(piece.file.name)) for stretch in piece.stretches
             ]
@@ -192,7 +116,7 @@ class Loader:
                 deque(parts, maxlen=0)  # what else the file has is passed over
 
     def _write_file(
-        self, task: SeriesTask, piece: ArchivePiece, archive: FetchedFile, parts_of_file: Iterator[_Part]
+        self, task: SeriesTask, piece: ArchivePiece, archive: FetchedFile, parts_of_file: Iterator[Part]
     ) -> None:
         """All parts of a file; coverage turns complete with the last."""
         task.tally.archive_files += 1
@@ -221,6 +145,9 @@ class Loader:
             coverage: list[CoverageRange] = []
             if part == parts:
                 for scan, stretch in zip(scans, stretches, strict=True):
+                    if task.confirms and (holes := scan.holes()):
+                        log.warning("%s lacks %d stretches of %s; what REST has is kept",
+                                    piece.file.path, len(holes), task.series)  # fmt: skip
                     lacking = stretch.evidence.with_archive(piece.file.name)
                     coverage += _found(scan, stretch, lacking, task, confirmed_by=archive.sha256)
             span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
@@ -228,7 +155,7 @@ class Loader:
             self._commit(task, start_us, max(end_us, start_us + 1), rows, line, coverage)
         task.left += [replace(s, evidence=s.evidence.with_early(piece.file.name)) for s in unmade]
 
-    def _write_pages(self, unit: _Unit, fetched: Pages) -> None:
+    def _write_pages(self, unit: Unit, fetched: Pages) -> None:
         task = unit.task
         task.tally.rest_requests += fetched.requests
         task.tally.weight_used += fetched.weight
@@ -285,62 +212,13 @@ class Loader:
         task.left = []
 
 
-def _read_unit(unit: _Unit, future: Future[FetchedFile | Pages]) -> Iterator[_Ready]:
-    """What the unit brings, as it is read; raises whatever else than a bad file keeps the fetch from it."""
-    fetched: FetchedFile | Pages | None = None
-    try:
-        fetched = future.result()
-        if isinstance(fetched, Pages):
-            yield _Ready(fetched)
-            return
-        for part in fetched.rows(Market(unit.task.series.market), unit.task.interval):
-            yield _Ready(fetched, part)
-    except (ArchiveFileMissingError, CorruptArchiveError) as error:
-        yield _Ready(fetched, error=error)
-    finally:
-        if isinstance(fetched, FetchedFile):
-            fetched.close()
-
-
-def _parts(ready: _Ready, coming: Iterator[_Ready]) -> Iterator[_Part]:
-    """The parts of the file that begins with `ready`; raises what is wrong with it."""
-    while True:
-        if ready.error is not None:
-            raise ready.error
-        assert ready.part is not None
-        yield ready.part
-        if ready.part[0] == ready.part[1]:
-            return
-        ready = next(coming)
-
-
-def _one_ahead(items: Generator[_Ready]) -> Generator[_Ready]:
-    """The items, each made in a thread while the one before it is being written: reading costs half as much time as
-    the database's work, which thus hides it (measured)."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
-        coming = thread.submit(next, items, None)
-        try:
-            while (item := coming.result()) is not None:
-                coming = thread.submit(next, items, None)
-                yield item
-        finally:
-            wait([coming])
-            items.close()
-
-
-def _let_go(future: Future[FetchedFile | Pages]) -> None:
-    """Free what a fetch brought that nobody will write."""
-    if not future.cancelled() and future.exception() is None and isinstance(fetched := future.result(), FetchedFile):
-        fetched.close()
-
-
 def _beyond_life(task: SeriesTask, stretch: Stretch) -> str:
     """Why the stretch without rows lies outside the symbol's life, or ''."""
     if not (stretch.evidence.read or stretch.evidence.rest):
         return ""
-    if task.life_start_us is not None and stretch.start_us <= task.life_start_us:
+    if task.dawn is not None and stretch.start_us <= task.dawn[0] and stretch.end_us <= task.dawn[1]:
         return "before the first kline"
-    if task.life_end_us is not None and stretch.end_us >= task.life_end_us:
+    if task.dusk is not None and stretch.end_us >= task.dusk[1] and stretch.start_us >= task.dusk[0]:
         return "after the last kline of a delisted symbol"
     return ""
 
@@ -361,24 +239,6 @@ def _found(
         gap = Stretch(start_us, end_us, lacking)
         task.left.append(gap)
         yield hole(gap, task.now_us)
-
-
-def _units(task: SeriesTask, pieces: Iterable[Piece]) -> Iterator[_Unit]:
-    """A unit per file, and per so many pages with the part of the stretches that they cover."""
-    for piece in pieces:
-        if isinstance(piece, ArchivePiece):
-            yield _Unit(task, piece)
-            continue
-        for at in range(0, len(piece.pages), _PAGES_A_BATCH):
-            pages = piece.pages[at : at + _PAGES_A_BATCH]
-            start_us, end_us = pages[0].start_us, pages[-1].end_us
-            stretches = tuple(
-                replace(stretch, start_us=max(stretch.start_us, start_us), end_us=min(stretch.end_us, end_us))
-                for stretch in piece.stretches
-                if stretch.start_us < end_us and stretch.end_us > start_us
-            )
-            if stretches:
-                yield _Unit(task, piece, pages, stretches)
 
 
 def _without(stretches: Iterable[Stretch], pieces: Iterable[Piece]) -> list[Stretch]:

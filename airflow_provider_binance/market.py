@@ -7,7 +7,9 @@ documentation for 1s … 1d, 1w and 1M; the anchor of ``3d`` (1970-01-02) was me
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -158,16 +160,30 @@ def parse_interval(text: str, market: Market | None = None) -> Interval:
     interval = INTERVALS.get(name) or INTERVALS.get({"1mo": "1M", "1Mo": "1M"}.get(name, ""))
     accepted = [i.name for i in INTERVALS.values() if market is None or market in i.markets]
     if interval is None:
-        near = difflib.get_close_matches(name, accepted, n=2, cutoff=0.4) or difflib.get_close_matches(
-            name.lower(), accepted, n=2, cutoff=0.4
-        )
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        near = _near(name, accepted)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ";"
         raise UnknownIntervalError(f"unknown interval {name!r}{hint} Accepted: {' '.join(accepted)}")
     if market is not None and market not in interval.markets:
         raise UnknownIntervalError(
             f"interval {name!r} does not exist in market {market}. Accepted: {' '.join(accepted)}"
         )
     return interval
+
+
+_LENGTH = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_UNITS = {"s": SECOND_US, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US, "mo": 28 * DAY_US}
+
+
+def _near(text: str, accepted: Sequence[str]) -> list[str]:
+    """The intervals that `text` may mean: of the same letters, of the same length, else the nearest in length."""
+    if text.lower() in accepted:
+        return [text.lower()]
+    if (match := _LENGTH.match(text)) is None:
+        return difflib.get_close_matches(text.lower(), accepted, n=2, cutoff=0.4)
+    unit = match[2].lower()
+    size_us = int(match[1]) * _UNITS.get("mo" if unit.startswith("mo") else unit[:1], MINUTE_US)
+    by_distance = sorted(accepted, key=lambda name: abs(math.log(INTERVALS[name].size_us / max(size_us, 1))))
+    return by_distance[: 1 if INTERVALS[by_distance[0]].size_us == size_us else 2]
 
 
 def to_us(at: datetime) -> int:

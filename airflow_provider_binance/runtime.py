@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +15,15 @@ from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import BinanceError, RestrictedLocationError, UnreachableError
 from airflow_provider_binance.market import INTERVALS, SECOND_US, Market
 from airflow_provider_binance.planner import ListedFiles, SourceChoice, Sources
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.rest.client import BinanceRest
 from airflow_provider_binance.store.base import Store, open_store
 from airflow_provider_binance.symbols import Symbols
+
+log = logging.getLogger(__name__)
 
 
 class Runtime:
@@ -34,9 +39,11 @@ class Runtime:
         *,
         priority: str = "backfill",
         archive: bool = True,
+        archive_only: bool = False,
     ) -> None:
         self.config = config or BinanceConfig.load()
         self.archive_allowed = archive and self.config.has_archive
+        self.archive_only = archive_only and self.archive_allowed
         self._given = store
         self._priority = priority
         self._closing = ExitStack()
@@ -81,13 +88,40 @@ class Runtime:
     @cached_property
     def symbols(self) -> Symbols:
         """Which symbols there are, and since when."""
-        return Symbols(self.rest, self.listing if self.archive_allowed else None)
+        return Symbols(self.rest, self.listing if self.archive_allowed else None, archive_only=self.archive_only)
 
-    def now_us(self, market: Market) -> int:
-        """The server's time, the same throughout this call."""
+    def now_us(self, market: Market, *, past_us: int | None = None) -> int:
+        """The server's time, the same throughout this call.
+
+        With `past_us`, an instant that passed just now, the klines that end there are given the moment to count as
+        closed: a load that starts on the stroke of midnight has the day's last kline.
+        """
+        lag_us = int(self.config.kline_close_lag_seconds * SECOND_US)
+        if past_us is not None and 0 <= (since_us := self.now_us(market) - past_us) < lag_us:
+            time.sleep((lag_us - since_us + 10_000) / SECOND_US)
+            del self._now_us[market]
         if market not in self._now_us:
-            self._now_us[market] = self.rest.server_now_us(market)
+            try:
+                self._now_us[market] = self.rest.server_now_us(market)
+            except (RestrictedLocationError, UnreachableError) as error:
+                self._now_us[market] = self._archive_now_us(error)
         return self._now_us[market]
+
+    def _archive_now_us(self, error: BinanceError) -> int:
+        """The archive's clock, where it alone may be asked and REST is out of reach from here; else raises `error`."""
+        if not self.archive_only:
+            raise error
+        self.listing.knows(Market.SPOT, "klines", "BTCUSDT")
+        if self.http.date_us is None:
+            raise error
+        log.warning("REST is out of reach (%s); the archive's clock is used", type(error).__name__)
+        return self.http.date_us
+
+    def keep_time(self, market: Market) -> None:
+        """Have the store write the server's times until this runtime is closed; in a transaction nobody is asked."""
+        store, before = self.store, self.store.clock
+        store.clock = lambda: self.rest.server_now_us(market, ask=False)
+        self._closing.callback(setattr, store, "clock", before)
 
     def closed_end(self, market: Market, interval: str) -> int:
         """The open time before which every kline is closed."""

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from airflow_provider_binance.errors import InputError, RequestRejectedError, UnknownSymbolError
-from airflow_provider_binance.market import DAY_US, INTERVALS, Market, iso
+from airflow_provider_binance.errors import (
+    InputError,
+    RequestRejectedError,
+    RestrictedLocationError,
+    UnknownSymbolError,
+    UnreachableError,
+)
+from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\w{1,40}")
 _PATTERN = re.compile(r"[\w*?]{1,40}")
@@ -50,11 +59,11 @@ class Listing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """An end of a symbol's life and who says so; not `is_exact`: to the day or month only."""
+    """An end of a symbol's life and who says so; `slack_us`: how much later it may begin (or how much earlier end)."""
 
     at_us: int
     evidence: str
-    is_exact: bool
+    slack_us: int = 0
 
 
 def spelled(text: str) -> str:
@@ -69,11 +78,15 @@ def spelled(text: str) -> str:
 
 
 class Symbols:
-    """The symbols of all markets, by whoever knows them. `archive` None: there is none, or it must not be asked."""
+    """The symbols of all markets, by whoever knows them. `archive` None: there is none, or it must not be asked.
 
-    def __init__(self, rest: Rest, archive: Listing | None) -> None:
+    `archive_only`: it is all that is to be asked, so that a REST host out of reach is done without.
+    """
+
+    def __init__(self, rest: Rest, archive: Listing | None, *, archive_only: bool = False) -> None:
         self._rest = rest
         self._archive = archive
+        self._archive_only = archive_only
         self._infos: dict[Market, dict[str, Mapping[str, Any]]] = {}
         self._first: dict[tuple[Market, str], int | None] = {}
 
@@ -101,7 +114,7 @@ class Symbols:
                 near = difflib.get_close_matches(name, self._info(market), n=4, cutoff=0.6)
                 hint = f"; near matches: {', '.join(near)}" if near else ""
                 raise UnknownSymbolError(
-                    f"unknown symbol {name!r} in market {market}: neither exchangeInfo nor the archive has it{hint}",
+                    f"unknown symbol {name!r} in market {market}: {self._denied()}{hint}",
                     symbol=name,
                 )
         return list(found)
@@ -126,11 +139,14 @@ class Symbols:
         first_us = self._first_kline(market, series.symbol, now_us)
         if first_us is not None:
             at_us = INTERVALS[series.interval].floor(first_us)
-            return Bound(at_us, f"first kline {iso(first_us)}", series.interval != "1s")
+            # The probe asks for minutes: the first second is one of that minute's.
+            return Bound(at_us, f"first kline {iso(first_us)}", MINUTE_US if series.interval == "1s" else 0)
         if onboard_us is not None and (files is None or onboard_us <= files[0]):
-            return Bound(INTERVALS[series.interval].floor(onboard_us), f"onboardDate {iso(onboard_us)}", False)
+            return Bound(INTERVALS[series.interval].floor(onboard_us), f"onboardDate {iso(onboard_us)}", DAY_US)
         if files is not None:
-            return Bound(INTERVALS[series.interval].ceil(files[0]), f"first archive file {iso(files[0])}", False)
+            return Bound(
+                INTERVALS[series.interval].ceil(files[0]), f"first archive file {iso(files[0])}", files[1] - files[0]
+            )
         return None
 
     def listed_until(self, series: Series, end_us: int, now_us: int) -> Bound | None:
@@ -141,20 +157,32 @@ class Symbols:
         if entry is None:
             file = self._archive.last_file(series) if self._archive else None
             evidence = f"not in exchangeInfo; last archive file ends {iso(file[1])}" if file else ""
-            bound = Bound(file[1], evidence, False) if file else None
+            bound = Bound(file[1], evidence, file[1] - file[0]) if file else None
         elif market is Market.SPOT and _status(entry) in _ENDED_STATUS:
             bound = self._last_kline(market, series, _status(entry))
         elif market is not Market.SPOT and _is_delivered(entry, now_us):
             at_us = int(entry["deliveryDate"]) * 1000
-            return _before(Bound(at_us, f"status {_status(entry)}, deliveryDate {iso(at_us)}", False), end_us)
+            return _before(Bound(at_us, f"status {_status(entry)}, deliveryDate {iso(at_us)}", DAY_US), end_us)
         return _before(bound, end_us) if bound is not None and bound.at_us + _ENDED_FOR_US <= now_us else None
+
+    def _denied(self) -> str:
+        if self._archive is None:
+            return "exchangeInfo does not have it, and the archive (where delisted symbols are) was not to be asked"
+        return "neither exchangeInfo nor the archive has it"
 
     def _archived(self, market: Market, dataset_name: str, symbol: str) -> bool:
         return self._archive is not None and self._archive.knows(market, dataset_name, symbol)
 
     def _info(self, market: Market) -> dict[str, Mapping[str, Any]]:
         if market not in self._infos:
-            self._infos[market] = {entry["symbol"]: entry for entry in self._rest.exchange_info(market)["symbols"]}
+            try:
+                found = self._rest.exchange_info(market)["symbols"]
+            except (RestrictedLocationError, UnreachableError) as error:
+                if not self._archive_only:
+                    raise
+                log.warning("no exchangeInfo of %s (%s): the archive alone says what there is", market, error)
+                found = []
+            self._infos[market] = {entry["symbol"]: entry for entry in found}
         return self._infos[market]
 
     def _first_kline(self, market: Market, symbol: str, now_us: int) -> int | None:
@@ -177,7 +205,7 @@ class Symbols:
             return None
         last_us = int(rows[0][0]) * 1000
         at_us = INTERVALS[series.interval].next_open(last_us)
-        return Bound(at_us, f"status {status}; last kline {iso(last_us)}", True)
+        return Bound(at_us, f"status {status}; last kline {iso(last_us)}")
 
 
 def _before(bound: Bound, end_us: int) -> Bound | None:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from airflow_provider_binance.coverage import missing
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
-from airflow_provider_binance.loading import SeriesTask
-from airflow_provider_binance.market import DAY_US, INTERVALS, Market, parse_interval, to_us
+from airflow_provider_binance.market import DAY_US, INTERVALS, Market, iso, parse_interval, to_us
+from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import SourceChoice, plan_stretches
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
 from airflow_provider_binance.registry import dataset as registered
@@ -76,18 +76,20 @@ def select(
     entry = registered(dataset)
     if kind not in entry.markets:
         raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
+    if not entry.has_interval:
+        raise InputError(f"dataset {dataset} cannot be loaded by this version; it loads: klines")
     names = tuple(names_of(symbols))
     if not names:
         raise InputError("no symbol given: name one or more, such as BTCUSDT, or a pattern such as *USDT")
     chosen = tuple(dict.fromkeys(parse_interval(name, kind).name for name in names_of(intervals or ())))
-    if entry.has_interval and not chosen:
+    if not chosen:
         raise InputError(f"no interval given: {dataset} needs one or more of {' '.join(INTERVALS)}")
     try:
         choice = SourceChoice(source)
     except ValueError:
         raise InputError(f"unknown source {source!r}: use {', '.join(SourceChoice)}") from None
     begin, stop = instants(start, end, lambda: now_us(kind))
-    return Selection(kind, dataset, names, chosen or ("",), begin, stop, choice, reload, confirm)
+    return Selection(kind, dataset, names, chosen, begin, stop, choice, reload, confirm)
 
 
 def names_of(values: Names) -> list[str]:
@@ -117,7 +119,7 @@ def plan_all(runtime: Runtime, selection: Selection) -> list[Planned]:
     market, name = selection.market, selection.dataset
     known = {series.symbol for series in runtime.store.series(name) if series.market == market}
     symbols = runtime.symbols.resolve(selection.symbols, market, name, known)
-    wanted = [Series(market, name, symbol, interval) for symbol in symbols for interval in selection.intervals]
+    wanted = [Series(market.value, name, symbol, interval) for symbol in symbols for interval in selection.intervals]
     ledger = runtime.store.coverage(name, wanted, EARLIEST_US, LATEST_US)
     selection = replace(selection, few=len(wanted) == 1)
     return [_plan_one(runtime, selection, series, ledger.get(series, [])) for series in wanted]
@@ -151,14 +153,15 @@ def _begins(ranges: Iterable[CoverageRange]) -> CoverageRange | None:
 
 def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: list[CoverageRange]) -> Planned:
     market, grid = selection.market, INTERVALS[series.interval]
-    start_us, end_us = grid.align(
-        resolved_start(runtime, series, selection.start, ranges),
-        selection.end if isinstance(selection.end, int) else runtime.closed_end(market, series.interval),
-    )
+    begin_us = resolved_start(runtime, series, selection.start, ranges)
+    stop_us = selection.end if isinstance(selection.end, int) else runtime.closed_end(market, series.interval)
+    start_us, end_us = grid.align(begin_us, stop_us)
     entry = Planned(series, start_us, end_us, [])
-    if start_us >= end_us or _needs_nothing(selection, ranges, start_us, end_us):
+    if start_us < end_us and _needs_nothing(selection, ranges, start_us, end_us):
         return entry
-    now_us = runtime.now_us(market)
+    now_us = runtime.now_us(market, past_us=stop_us)
+    if selection.start is not None and begin_us >= now_us:
+        raise InputError(f"start {iso(begin_us)} is not before now ({iso(now_us)}): no kline of that window has closed")
     entry.end_us = end_us = max(start_us, min(end_us, runtime.closed_end(market, series.interval)))
     if start_us >= end_us:
         return entry
@@ -167,6 +170,8 @@ def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: li
     else:
         due = [_due(known, selection.choice) for known in ranges]
         wanted = list(_with_evidence(missing((start_us, end_us), due, now_us), ranges))
+        if selection.confirm:
+            wanted = [*_overdue(due, start_us, now_us), *wanted]
     if wanted:
         entry.not_listed = _add_task(runtime, selection, entry, wanted, ranges, now_us)
     if selection.confirm and not selection.reload and runtime.archive_allowed:
@@ -181,7 +186,11 @@ def _needs_nothing(selection: Selection, ranges: Iterable[CoverageRange], start_
     """Whether the ledger alone answers: then nobody is asked, not even for the time."""
     if selection.reload:
         return False
-    if selection.confirm and _touching(ranges, start_us - CONFIRM_BACK_US, end_us, provisional=True):
+    recent = _touching(ranges, start_us - CONFIRM_BACK_US, end_us)
+    if selection.confirm and (
+        _touching(recent, start_us - CONFIRM_BACK_US, end_us, provisional=True)
+        or any(known.state not in SETTLED for known in recent)
+    ):
         return False
     inside = _touching(ranges, start_us, end_us)
     return not missing((start_us, end_us), [r for r in inside if r.state in SETTLED], 0)
@@ -198,6 +207,14 @@ def _touching(
         and known.end_us > start_us
         and not (provisional and (known.state is not State.COMPLETE or known.confirmed_by))
     ]
+
+
+def _overdue(ranges: Iterable[CoverageRange], start_us: int, now_us: int) -> Iterator[Stretch]:
+    """What an earlier load of the days before a window left open, and what may be asked again now."""
+    for known in _touching(ranges, start_us - CONFIRM_BACK_US, start_us):
+        if known.state in (State.UNPUBLISHED, State.FAILED) and (known.next_check_at_us or 0) <= now_us:
+            evidence = Evidence() if known.state is State.FAILED else Evidence.parse(known.evidence)
+            yield Stretch(max(known.start_us, start_us - CONFIRM_BACK_US), min(known.end_us, start_us), evidence)
 
 
 def _due(known: CoverageRange, choice: SourceChoice) -> CoverageRange:
@@ -237,19 +254,19 @@ def _add_task(
     """Add the task for `wanted`, cut to the symbol's life, and return the ranges outside that life."""
     series, start_us, end_us = entry.series, wanted[0].start_us, wanted[-1].end_us
     outside: list[CoverageRange] = []
-    life_start_us = life_end_us = None
+    dawn = dusk = None
     if selection.start is LISTING and not _begins(ranges):
         start_us = min(start_us, GENESIS_US)
     was_listed = any(r.state is State.COMPLETE and r.start_us <= start_us for r in ranges)
     if (not was_listed or selection.reload) and (first := runtime.symbols.listed_from(series, start_us, now_us)):
-        life_start_us = None if first.is_exact else max(first.at_us, start_us)
+        dawn = (first.at_us, first.at_us + first.slack_us) if first.slack_us else None
         if first.at_us > start_us:
             # From the first trade of all on, so that `listing` knows next time where the series begins.
             outside.append(_not_listed(min(GENESIS_US, start_us), first.at_us, first.evidence, now_us))
             wanted = _cut(wanted, first.at_us, LATEST_US)
     if wanted and (last := runtime.symbols.listed_until(series, end_us, now_us)):
         at_us = INTERVALS[series.interval].ceil(last.at_us)
-        life_end_us = None if last.is_exact else at_us
+        dusk = (at_us - last.slack_us, at_us) if last.slack_us else None
         outside += [_not_listed(s.start_us, s.end_us, last.evidence, now_us) for s in _cut(wanted, at_us, LATEST_US)]
         wanted = _cut(wanted, EARLIEST_US, at_us)
     if wanted:
@@ -259,9 +276,7 @@ def _add_task(
             and runtime.symbols.listed_until(series, LATEST_US, now_us) is not None
         )
         forced = "" if selection.choice is SourceChoice.AUTO else str(selection.choice)
-        entry.tasks.append(
-            SeriesTask(series, wanted, sources, now_us, life_start_us, life_end_us, is_gone=is_gone, forced=forced)
-        )
+        entry.tasks.append(SeriesTask(series, wanted, sources, now_us, dawn, dusk, is_gone=is_gone, forced=forced))
     return tuple(outside)
 
 

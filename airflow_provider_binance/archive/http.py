@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_binance.config import BinanceConfig
@@ -14,9 +17,11 @@ from airflow_provider_binance.errors import (
     ArchiveError,
     ArchiveFileMissingError,
     BinanceError,
+    LocalStorageError,
     RestrictedLocationError,
     UnreachableError,
 )
+from airflow_provider_binance.market import to_us
 from airflow_provider_binance.masking import mask_url
 
 if TYPE_CHECKING:
@@ -24,24 +29,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 5
+#: Kept open at the most; `jobs` may be more, then some are opened anew.
+_CONNECTIONS = 16
 _LONGEST_SLEEP_SECONDS = 20.0
 T = TypeVar("T")
 
 
 class ArchiveHttp:
-    """Requests to the archive and its listing, one session per thread. Close it when done."""
+    """Requests to the archive and its listing; threads may share it. `date_us` is the last `Date` that was answered."""
 
     def __init__(self, config: BinanceConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._config = config
         self._sleep = sleep
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._lock = threading.Lock()
+        self._opened: requests.Session | None = None
+        self.date_us: int | None = None
 
     def close(self) -> None:
         """Drop the pooled connections."""
-        for session in self._sessions:
-            session.close()
-        self._sessions.clear()
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
     def get(self, url: str, read: Callable[[requests.Response], T], *, headers: Mapping[str, str] | None = None,
             params: Mapping[str, str] | None = None, ref: str) -> T:  # fmt: skip
@@ -61,11 +70,15 @@ class ArchiveHttp:
                     url, params=params, headers=dict(headers or {}), stream=True,
                     timeout=self._config.request_timeout_seconds,
                 ) as answer:  # fmt: skip
+                    self._note_date(answer)
                     _raise_for(answer, ref)
                     return read(answer)
             except (requests.RequestException, UnreachableError, OSError) as error:
                 if isinstance(error, OSError) and not isinstance(error, requests.RequestException | ConnectionError):
-                    raise
+                    raise LocalStorageError(
+                        f"archive {ref}: cannot be kept in {tempfile.gettempdir()}: {error.strerror or error}. Free "
+                        f"space there, or name another folder in the environment variable TMPDIR"
+                    ) from error
                 reason = mask_url(str(error))
                 if attempt == _ATTEMPTS:
                     raise UnreachableError(f"archive {ref}: {attempt} attempts in vain, the last: {reason}") from error
@@ -75,16 +88,24 @@ class ArchiveHttp:
         raise AssertionError("unreachable")
 
     def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            import requests
+        with self._lock:
+            if self._opened is None:
+                import requests
+                from requests.adapters import HTTPAdapter
 
-            session = self._local.session = requests.Session()
-            session.trust_env = not self._config.proxies
-            session.proxies.update(self._config.proxies)
-            session.headers["Accept-Encoding"] = "identity"
-            self._sessions.append(session)
-        return session
+                session = requests.Session()
+                session.trust_env = not self._config.proxies
+                session.proxies.update(self._config.proxies)
+                session.headers["Accept-Encoding"] = "identity"
+                for scheme in ("https://", "http://"):
+                    session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+                self._opened = session
+            return self._opened
+
+    def _note_date(self, answer: requests.Response) -> None:
+        """Remember the archive's own clock, for whom no REST host tells the time."""
+        with suppress(KeyError, TypeError, ValueError):
+            self.date_us = to_us(parsedate_to_datetime(answer.headers["Date"]))
 
 
 def _raise_for(answer: requests.Response, ref: str) -> None:

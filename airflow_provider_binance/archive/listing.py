@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, folder, period_of, symbol_folder
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import ArchiveError, ArchiveFileMissingError
+from airflow_provider_binance.errors import ArchiveFileMissingError, UnreachableError
 from airflow_provider_binance.market import Market, to_us
 from airflow_provider_binance.records import Series
 
@@ -55,7 +55,8 @@ class ArchiveListing:
         """Name → what is listed, of all zip files of the series in this partition."""
         prefix = folder(series, partition)
         if prefix not in self._folders:
-            self._folders[prefix] = self._remembered(prefix) or self._fetched(prefix)
+            known = self._remembered(prefix)
+            self._folders[prefix] = self._fetched(prefix) if known is None else known
         return self._folders[prefix]
 
     def find(self, series: Series, file: ArchiveFile, *, ask: bool) -> Listed | None:
@@ -129,17 +130,29 @@ class ArchiveListing:
         params = {"delimiter": "/", "prefix": prefix, "max-keys": str(most)}
         if marker:
             params["marker"] = marker
-        body = self._http.get(
-            self._config.archive_listing_url, lambda a: a.content, params=params, ref=f"listing {prefix}"
+        return self._http.get(
+            self._config.archive_listing_url,
+            lambda answer: _read_answer(answer.content, prefix),
+            params=params,
+            ref=f"listing {prefix}",
         )
-        try:
-            return _read_page(body)
-        except (ElementTree.ParseError, ValueError, TypeError) as error:
-            raise ArchiveError(f"the archive's listing of {prefix} is not S3's: {error}", ref=prefix) from error
 
 
-def _read_page(body: bytes) -> tuple[dict[str, Listed], str, bool]:
+_Page = tuple[dict[str, Listed], str, bool]
+
+
+def _read_answer(body: bytes, prefix: str) -> _Page:
+    """A page of the listing; raises UnreachableError for what is none, such as a maintenance page: it may pass."""
+    try:
+        return _read_page(body)
+    except (ElementTree.ParseError, ValueError, TypeError) as error:
+        raise UnreachableError(f"the archive's listing of {prefix} is not S3's ({error}): {body[:60]!r}") from error
+
+
+def _read_page(body: bytes) -> _Page:
     root = ElementTree.fromstring(body)  # noqa: S314  # expat limits entity expansion itself
+    if root.tag != _NAMESPACE + "ListBucketResult":
+        raise ValueError(f"its root is {root.tag[:60]!r}")
     get: Callable[[ElementTree.Element, str], str] = lambda node, tag: node.findtext(_NAMESPACE + tag) or ""  # noqa: E731
     files: dict[str, Listed] = {}
     last = ""

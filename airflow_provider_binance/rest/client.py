@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from airflow_provider_binance.config import BinanceConfig
@@ -50,6 +50,7 @@ _ACCOUNT = {Market.SPOT: "/api/v3/account", Market.UM: "/fapi/v2/account", Marke
 _RIGHTS = "/sapi/v1/account/apiRestrictions"
 
 Parameters = Mapping[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +191,13 @@ class BinanceRest:
         """Symbols and limits of a market, at most an hour old; all who share the budget's store share it. The budget
         learns the limits from it."""
         path = f"{_PREFIX[market]}/exchangeInfo"
-        body = self._cached(f"{self.config.rest_url(market)}{path}", EXCHANGE_INFO_SECONDS)
-        if body is None:
-            body = self.get(market, path)
-            self._keep(f"{self.config.rest_url(market)}{path}", body)
-        try:
-            info = parse_info(body)
-            for limit in info["rateLimits"]:
-                if limit["rateLimitType"] == "REQUEST_WEIGHT" and (limit["interval"], limit["intervalNum"]) == (
-                    "MINUTE",
-                    1,
-                ):
-                    self._turnstile.learn(pool_of(path), int(limit["limit"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise MalformedResponseError(f"{market} {path}: not of the documented shape: {error!r}") from error
+        info = self._known_or_asked(
+            f"{self.config.rest_url(market)}{path}", EXCHANGE_INFO_SECONDS, market, path, None, parse_info
+        )
+        for limit in info.get("rateLimits", ()):
+            kind = (limit.get("rateLimitType"), limit.get("interval"), limit.get("intervalNum"))
+            if kind == ("REQUEST_WEIGHT", "MINUTE", 1):
+                self._turnstile.learn(pool_of(path), int(limit["limit"]))
         return info
 
     def first_kline_us(self, market: Market, symbol: str, interval: str) -> int | None:
@@ -214,15 +208,14 @@ class BinanceRest:
         """
         if market is Market.CM:
             raise InputError("cm has no way to ask for the first kline; take onboardDate of exchange_info")
-        cache_key = f"{self.config.rest_url(market)}|first|{symbol}|{interval}"
-        body = self._cached(cache_key, FIRST_KLINE_SECONDS)
-        if body is None:
-            path = f"{_PREFIX[market]}/klines"
-            body = self.get(market, path, {"symbol": symbol, "interval": interval, "startTime": 0, "limit": 1})
-            if body.strip() != b"[]":
-                self._keep(cache_key, body)
-        rows = json.loads(body)
-        return int(rows[0][0]) * 1000 if rows else None
+        return self._known_or_asked(
+            f"{self.config.rest_url(market)}|first|{symbol}|{interval}",
+            FIRST_KLINE_SECONDS,
+            market,
+            f"{_PREFIX[market]}/klines",
+            {"symbol": symbol, "interval": interval, "startTime": 0, "limit": 1},
+            _first_open_us,
+        )
 
     def account_check(self, market: Market) -> AccountRights:
         """What the key may do, by one signed call that changes nothing; logs a warning when it may do more than read.
@@ -326,6 +319,30 @@ class BinanceRest:
                 field=name,
             )
 
+    def _known_or_asked(
+        self,
+        key: str,
+        seconds: float,
+        market: Market,
+        path: str,
+        params: Parameters | None,
+        read: Callable[[bytes], T],
+    ) -> T:
+        """What `read` makes of the cached answer, else of a new one, which is kept once it could be read (not None)."""
+        if (body := self._cached(key, seconds)) is not None:
+            try:
+                return read(body)
+            except (ValueError, KeyError, TypeError, IndexError):
+                log.warning("cached answer cannot be read, asking anew: market=%s path=%s", market, path)
+        body = self.get(market, path, params)
+        try:
+            value = read(body)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise MalformedResponseError(f"{market} {path}: not of the documented shape: {error!r}") from error
+        if value is not None:
+            self._keep(key, body)
+        return value
+
     def _cached(self, key: str, max_age_seconds: float) -> bytes | None:
         if self.config.environment != "simulator":
             return self.budget_store.cache_get(key, max_age_seconds)
@@ -338,6 +355,13 @@ class BinanceRest:
             self._known[key] = (time.monotonic(), value)
         else:
             self.budget_store.cache_put(key, value)
+
+
+def _first_open_us(body: bytes) -> int | None:
+    rows = json.loads(body)
+    if not isinstance(rows, list):
+        raise ValueError("no list of klines")
+    return int(rows[0][0]) * 1000 if rows else None
 
 
 def _query(params: Parameters | None) -> str:

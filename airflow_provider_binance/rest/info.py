@@ -31,8 +31,8 @@ def parse_info(body: bytes) -> dict[str, Any]:
     if text[at : at + 1] != "]":
         raise ValueError(f"the list of symbols breaks off: {text[at : at + 40]!r}")
     info = decoder.decode(text[: found.end()] + text[at:])
-    if not isinstance(info, dict):
-        raise ValueError("no JSON object")
+    if not isinstance(info, dict) or not isinstance(info.get("rateLimits"), list):
+        raise ValueError("no JSON object with rateLimits")
     info["symbols"] = symbols
     return info
 

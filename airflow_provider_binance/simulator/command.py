@@ -61,7 +61,13 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"simulate: {error}\n")
         return 2
     stop = threading.Event()
-    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    received: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        received.append(number)
+        stop.set()
+
+    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with simulator:
             sys.stdout.write(json.dumps(simulator.settings) + "\n")
@@ -73,4 +79,4 @@ def run(args: argparse.Namespace) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 0
+    return 128 + received[0] if received else 0

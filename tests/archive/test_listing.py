@@ -7,7 +7,7 @@ import pytest
 from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import Partition, file_at, folder, period_of, published_by
 from airflow_provider_binance.archive.listing import ArchiveListing
-from airflow_provider_binance.errors import ArchiveError
+from airflow_provider_binance.errors import UnreachableError
 from airflow_provider_binance.market import Market, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.simulator.server import Simulator
@@ -84,12 +84,12 @@ def test_a_listing_without_next_marker_goes_on_from_its_last_key(archive, config
     http.close()
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"", b"<a/><b/>", b"\xff\xfe"])
+@pytest.mark.parametrize("body", [b"<html>", b"<html></html>", b"", b"<a/><b/>", b"\xff\xfe"])
 def test_what_is_no_listing_is_refused_by_name(archive, config, body):
     """A captive portal's page does not read as an empty archive."""
     archive.files["/listing"] = body
-    http = ArchiveHttp(config)
-    with pytest.raises(ArchiveError, match="listing of data/spot/daily"):
+    http = ArchiveHttp(config, sleep=lambda seconds: None)
+    with pytest.raises(UnreachableError, match="listing of data/spot/daily"):
         ArchiveListing(config, http, None).files(BTC, Partition.DAILY)
     http.close()
 

@@ -225,4 +225,4 @@ def test_the_simulator_is_served_with_its_settings(tmp_path: Path) -> None:
     assert settings["BINANCE_SPOT_REST_URL"].startswith("http://127.0.0.1:")
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=30)
-    assert (rest, process.returncode) == ("", 0)
+    assert (rest, process.returncode) == ("", 143)

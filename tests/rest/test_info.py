@@ -24,7 +24,8 @@ def test_any_spelling_means_what_json_makes_of_it(count: int, indent: int | None
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"symbols": [{"a": 1}', b'{"symbols": [1]}', b'{"symbols": [{}]} x']
+    "body",
+    [b"", b"[]", b"{}", b'{"symbols": []}', b'{"symbols": [{"a": 1}', b'{"symbols": [1]}', b'{"symbols": [{}]} x'],
 )
 def test_what_is_no_exchange_info_is_a_value_error(body: bytes):
     """The caller makes it an error of the package."""
