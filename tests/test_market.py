@@ -36,7 +36,19 @@ def test_months_are_spelled_mo_in_the_archive_only():
     assert INTERVALS["1m"].archive_name == "1m"
 
 
-@pytest.mark.parametrize(("text", "near"), [("1hour", "1h"), ("60m", "30m"), ("1D", "1d")])
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("1hour", "1h"),
+        ("60m", "1h"),
+        ("1D", "1d"),
+        ("1H", "1h"),
+        ("1W", "1w"),
+        ("7d", "1w"),
+        ("45m", "1h or 30m"),
+        ("1month", "1M"),
+    ],
+)
 def test_unknown_interval_is_refused_with_near_matches(text: str, near: str):
     """The message names what was meant and all that exist."""
     with pytest.raises(UnknownIntervalError, match=near) as caught:

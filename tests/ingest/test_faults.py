@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import time
 
 import pytest
 
+from airflow_provider_binance.archive import files
+from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.errors import (
     BannedError,
     InputError,
+    LocalStorageError,
+    MalformedResponseError,
     NaiveTimeError,
     RestrictedLocationError,
+    StoreUnavailableError,
     UnknownIntervalError,
     UnknownSymbolError,
     UnreachableError,
 )
+from airflow_provider_binance.market import Market
+from airflow_provider_binance.rest.client import BinanceRest
+from airflow_provider_binance.store.sqlite import SqliteStore
 
 DAY = {"start": "2024-06-10", "end": "2024-06-11"}
 
@@ -96,13 +106,92 @@ def test_a_restricted_location_is_told_the_way_out(bench):
         it.load(source="rest", **DAY)
 
 
-def test_a_listing_that_lacks_a_published_file_is_second_guessed(bench):
-    """The listing ends early, the files are served: they are asked for by their checksums."""
+def test_a_published_file_that_the_listing_lacks_is_asked_for_by_its_checksum(bench, mocker):
+    """The listing ends early, the files are served: they are found, and read."""
+    it = bench()
+    whole = ArchiveListing._fetched
+
+    def stale(self, prefix):
+        return {name: entry for name, entry in whole(self, prefix).items() if "2024-06-1" not in name}
+
+    mocker.patch.object(ArchiveListing, "_fetched", stale)
+    report = it.load(start="2024-06-08", end="2024-06-13")
+    assert (report.loads[0].archive_files, report.loads[0].rest_requests, report.exit_status) == (5, 0, 0)
+    assert len(it.asked("2024-06-10.zip.CHECKSUM")) == 2  # asked whether it is there, then for its hash
+
+
+def test_a_listed_file_that_is_not_there_is_planned_anew(bench):
+    """404 while loading: the piece comes by REST, and nothing is called broken."""
+    it = bench()
+    it.sim.add_fault("http=404@BTCUSDT-1m-2024-06-10.zip")
+    report = it.load(start="2024-06-09", end="2024-06-11")
+    assert (report.exit_status, report.counts.rows_inserted) == (0, 2880)
+    assert (report.loads[0].archive_files, report.loads[0].rest_requests) == (1, 2)
+    assert {evidence for _, evidence, _ in it.coverage()} == {""}
+
+
+@pytest.mark.parametrize("market", ["spot", "um", "cm"])
+def test_the_archive_is_the_way_out_where_rest_is_barred(bench, market, mocker):
+    """HTTP 451 on every REST route: `--source archive` knows symbols and time from the archive alone."""
+    symbol = "BTCUSD_PERP" if market == "cm" else "BTCUSDT"
+    it = bench(symbols=[f"{market}:{symbol}"])
+    for path in ("/api/", "/fapi/", "/dapi/"):
+        it.sim.add_fault(f"451@{path}")
+    report = it.load(market=market, symbols=symbol, source="archive", **DAY)
+    assert (report.exit_status, report.counts.rows_inserted) == (0, 1440)
+    with pytest.raises(RestrictedLocationError):
+        it.load(market=market, symbols=symbol, source="rest", start="2024-06-11", end="2024-06-12")
+
+
+def test_a_listing_that_is_a_web_page_is_no_empty_archive(bench, mocker):
+    """A maintenance page passes: the load is tried again, and ends with a retryable error, not an unknown symbol."""
+    mocker.patch("airflow_provider_binance.archive.http._LONGEST_SLEEP_SECONDS", 0.01)
+    it = bench()
+    it.sim.add_fault("nonjson=1@/listing")
+    assert it.load(**DAY).exit_status == 0
+    it.sim.add_fault("nonjson@/listing")
+    with pytest.raises(UnreachableError, match="listing") as caught:
+        it.load(start="2024-06-07", end="2024-06-08")
+    assert caught.value.retryable
+
+
+def test_an_odd_exchange_info_is_not_remembered(bench, tmp_path, mocker):
+    """An answer that cannot be read is asked for again, by this process and by others."""
+    rest = BinanceRest(bench().config.model_copy(update={"environment": "production"}))
+    mocker.patch.object(rest, "get", side_effect=[b"{}", b'{"symbols": [], "rateLimits": []}'])
+    with pytest.raises(MalformedResponseError):
+        rest.exchange_info(Market.SPOT)
+    assert rest.exchange_info(Market.SPOT)["symbols"] == []
+    assert rest.exchange_info(Market.SPOT)["symbols"] == []
+
+
+def test_a_full_disk_names_the_folder(bench, mocker):
+    """No traceback: what cannot be kept is told, and the next load goes on."""
+    it = bench()
+    real = files._Download.take
+
+    def full(self, answer):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    mocker.patch.object(files._Download, "take", full)
+    with pytest.raises(LocalStorageError, match="TMPDIR") as caught:
+        it.load(**DAY)
+    assert (caught.value.exit_status, caught.value.retryable) == (5, True)
+    mocker.patch.object(files._Download, "take", real)
+    assert it.load(**DAY).counts.rows_inserted == 1440
+
+
+def test_an_error_does_not_wait_for_what_is_still_being_fetched(bench, mocker):
+    """The store fails while pages come slowly: the load ends at once."""
     it = bench()
     it.load(start="2024-06-01", end="2024-06-02")
-    stale = it.sim
-    stale.add_fault("late-day=2024-06-10")
-    assert it.load(**DAY).loads[0].archive_files == 0
+    it.sim.add_fault("latency=1500@/api/v3/klines")
+    mocker.patch("airflow_provider_binance.pipeline._PAGES_A_BATCH", 1)
+    mocker.patch.object(SqliteStore, "write", side_effect=StoreUnavailableError("gone"))
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        it.load(start="2024-06-02", end="2024-06-15", source="rest", jobs=2)
+    assert time.monotonic() - begun < 12  # nineteen pages would take longer, two at a time
 
 
 @pytest.mark.parametrize(
@@ -122,6 +211,8 @@ def test_a_listing_that_lacks_a_published_file_is_second_guessed(bench):
         ({"start": "2024-06-11", "end": "2024-06-11"}, InputError, "empty"),
         ({"start": None}, InputError, "--start listing"),
         ({"dataset": "candles"}, InputError, "klines"),
+        ({"start": "now", "end": None}, InputError, "not before now"),
+        ({"start": "2031", "end": "2032"}, InputError, "not before now"),
         ({"jobs": 0}, InputError, "jobs"),
     ],
 )

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from airflow_provider_binance import ingest
+
 DAY = {"start": "2024-06-10", "end": "2024-06-11"}
 HOLE = "2024-06-10T03:00:00Z..2024-06-10T03:05:00Z"
 
@@ -145,6 +147,18 @@ def test_a_daily_load_confirms_the_days_before_it(bench):
     assert len(it.opens()) == 3 * 1440
 
 
+def test_a_daily_load_asks_again_for_what_the_days_before_lacked(bench):
+    """A hole that REST left yesterday is filled by today's load, when it may be asked again."""
+    it = bench(now="2024-06-11T00:01:00Z")
+    it.sim.add_fault(f"missing-rest=BTCUSDT:1m:{HOLE}")
+    it.sim.add_fault("late-day=2024-06-10")
+    assert it.load(confirm=True, **DAY).exit_status == 3
+    it.sim.clear_faults()
+    it.sim.set_clock("2024-06-12T00:01:00Z")
+    assert it.load(confirm=True, start="2024-06-11", end="2024-06-12").exit_status == 0
+    assert len(it.opens()) == 2880
+
+
 @pytest.mark.parametrize("interval", ["3d", "1w", "1M"])
 def test_a_kline_that_was_open_when_its_file_was_made_comes_by_rest(bench, interval):
     """Files of long intervals end with a kline that had not closed: its line is dropped."""
@@ -159,3 +173,12 @@ def test_a_kline_that_was_open_when_its_file_was_made_comes_by_rest(bench, inter
     assert [at for at, *_ in rows] == [int(row[0]) for row in closed]
     for (_, opened, close, volume), row in zip(rows, closed, strict=True):
         assert [float(opened), float(close), float(volume)] == [float(row[1]), float(row[4]), float(row[5])]
+
+
+def test_coverage_leaves_out_what_has_not_closed(bench):
+    """The future is not missing; `30d` and an end ahead of now are the server's."""
+    it = bench()
+    it.load(intervals="1h", start="2024-06-10", end="2024-06-15T12:00:00Z")
+    report = ingest.coverage(config=it.config, start="2024-06-10", end="2030")
+    assert (report.coverage[0].expected, report.exit_status) == (5 * 24 + 12, 0)
+    assert ingest.coverage(config=it.config, start="5d").coverage[0].rows == 5 * 24 - 1

@@ -149,3 +149,25 @@ def test_a_symbol_missing_from_exchange_info_for_a_while_is_not_taken_for_dead(b
     mocker.stopall()
     it.sim.set_clock("2024-06-15T13:00:00Z")
     assert it.load(**window).exit_status == 0
+
+
+def test_a_hole_at_the_start_of_a_window_is_no_listing(bench):
+    """A second that REST lacks once, years after the listing, is unexplained, and comes when REST has it."""
+    it = bench()
+    it.sim.add_fault("missing-rest=BTCUSDT:1s:2024-06-14T00:00:00Z..2024-06-14T00:00:30Z")
+    window = {"intervals": "1s", "start": "2024-06-14T00:00:00Z", "end": "2024-06-14T00:05:00Z", "source": "rest"}
+    report = it.load(**window)
+    assert (report.exit_status, [gap.state for gap in report.loads[0].gaps]) == (3, ["unpublished"])
+    it.sim.clear_faults()
+    it.sim.set_clock("2024-06-15T13:00:00Z")
+    assert it.load(**window).counts.rows_inserted == 30
+
+
+def test_a_load_on_the_stroke_of_midnight_has_the_days_last_kline(bench):
+    """The last minute counts as closed two seconds after the day: the load waits for that, not a day."""
+    it = bench(now="2024-06-14T23:59:58Z")
+    it.load(start="2024-06-14T12:00:00Z", end="2024-06-14T13:00:00Z", source="rest")
+    it.sim.set_clock("2024-06-15T00:00:00.200Z")
+    report = it.load(start="2024-06-14", end="2024-06-15", source="rest")
+    assert report.loads[0].to_dict()["end"] == "2024-06-15T00:00:00Z"
+    assert len(it.opens()) == 1440
