@@ -24,7 +24,8 @@ _MOST_SERIES, _MOST_GAPS = 100, 10
 class BinanceRetryPolicy(ExceptionRetryPolicy):
     """Retry what may succeed later, when Binance says that it may; fail at once what cannot.
 
-    An IngestError decides by its `retryable` and `retry_after`; for anything else the rules hold.
+    An IngestError decides by its `retryable` and `retry_after`; for anything else, and for a BlockedError that may be
+    tried again, the rules hold.
     """
 
     def evaluate(
@@ -35,7 +36,8 @@ class BinanceRetryPolicy(ExceptionRetryPolicy):
             reason = type(exception).__name__
             if not exception.retryable:
                 return RetryDecision.fail(f"{reason}: trying again cannot help")
-            if exception.retry_after is not None:
+            # A blocked request names the pause before its own next try, which is too short for a task's.
+            if exception.retry_after is not None and not isinstance(exception, BlockedError):
                 return RetryDecision.retry(timedelta(seconds=exception.retry_after + 1), f"{reason}: asked to wait")
         return super().evaluate(exception, try_number, max_tries, context)
 

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, A
 from pytest_mock import MockerFixture
 
 from airflow_provider_binance import errors
-from airflow_provider_binance.market import to_us
+from airflow_provider_binance.market import Market, to_us
 from airflow_provider_binance.operators.binance import (
     BINANCE_RETRY_POLICY,
     BinanceLoadOperator,
@@ -27,6 +27,7 @@ from airflow_provider_binance.operators.binance import (
 )
 from airflow_provider_binance.records import Series, State, WriteResult
 from airflow_provider_binance.reports import LoadReport, RangeReport, SeriesLoad
+from airflow_provider_binance.rest.failures import failure
 from airflow_provider_binance.simulator.server import Simulator
 from tests.airflow.conftest import END, START, extras, opens_of, rows_of
 
@@ -178,13 +179,25 @@ def test_on_kill_unwinds_a_running_load_only(loaded: Any) -> None:
     op.on_kill()
 
 
+def answered(status: int, retry_after: str = "", body: bytes = b"") -> errors.BinanceError:
+    """The error that the REST client makes of an answer."""
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    error = failure(status, headers, body, market=Market.SPOT, path="/api/v3/klines", now_ms=0)
+    assert error is not None
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "action", "seconds"),
     [
-        (errors.BannedError("b", retry_after=120), RetryAction.RETRY, 121),
-        (errors.ThrottledError("t", retry_after=7.0), RetryAction.RETRY, 8),
-        (errors.BlockedError("b"), RetryAction.RETRY, 600),
-        (errors.UnreachableError("u"), RetryAction.DEFAULT, None),
+        (answered(418, "120"), RetryAction.RETRY, 121),
+        (answered(429, "7"), RetryAction.RETRY, 8),
+        (answered(403, body=b"<html>blocked</html>"), RetryAction.RETRY, 600),
+        (answered(502), RetryAction.DEFAULT, None),
+        (answered(451), RetryAction.FAIL, None),
+        (answered(401, body=b'{"code": -2015, "msg": "Invalid API-key"}'), RetryAction.FAIL, None),
+        (answered(400, body=b'{"code": -1100, "msg": "Illegal characters"}'), RetryAction.FAIL, None),
+        (errors.UnexplainedGapError("g"), RetryAction.RETRY, 1800),
         (errors.UnknownSymbolError("u"), RetryAction.FAIL, None),
         (errors.StoreRightsError("s"), RetryAction.FAIL, None),
         (OSError(), RetryAction.DEFAULT, None),
