@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.market import INTERVALS, Market, iso, parse_interval
 from airflow_provider_binance.records import Series
-from airflow_provider_binance.windows import parse_instant
+from airflow_provider_binance.windows import LISTING, Instant, Marker, parse_instant
 
 EXAMPLE = '{"spot": [{"symbols": ["BTCUSDT", "*USDT"], "intervals": ["1m"], "since": "2024-01-01"}]}'
 
@@ -39,10 +39,13 @@ class UniverseEntry:
 
 @dataclass(frozen=True, slots=True)
 class PlannedSeries:
-    """A series with the window to load and what that is planned to cost."""
+    """A series with the window to load and what that is planned to cost.
+
+    `start` is what the load is given: None for "on from the last covered instant", which each series has for itself.
+    """
 
     series: Series
-    start_us: int
+    start: Instant
     end_us: int
     seconds: float
 
@@ -103,8 +106,8 @@ def cut(planned: Iterable[PlannedSeries], *, most: int = 16) -> list[dict[str, A
     """The series in chunks of about equal planned cost, each the arguments of one load.
 
     A load takes one market, one window and the same intervals for all its symbols, so series that differ in these
-    never share a chunk; where that alone makes more than `most` chunks, there are that many. A symbol named twice is
-    loaded once, over the wider window.
+    never share a chunk; where that alone makes more than `most` chunks, there are that many. Series that go on from
+    where their coverage ends share their window. A symbol named twice is loaded once, over the wider window.
 
     Returns:
         JSON-ready `{market, symbols, intervals, start, end}`, dearest first.
@@ -118,21 +121,21 @@ def cut(planned: Iterable[PlannedSeries], *, most: int = 16) -> list[dict[str, A
         )
     groups: dict[tuple[Any, ...], list[tuple[float, str]]] = {}
     for (market, dataset, symbol), by_interval in wanted.items():
-        windows: dict[tuple[int, int], list[PlannedSeries]] = {}
+        windows: dict[tuple[Instant, int], list[PlannedSeries]] = {}
         for one in by_interval.values():
-            windows.setdefault((one.start_us, one.end_us), []).append(one)
+            windows.setdefault((one.start, one.end_us), []).append(one)
         for window, members in windows.items():
             intervals = tuple(sorted((member.series.interval for member in members), key=_ORDER.__getitem__))
             cost = sum(member.seconds + _SERIES_SECONDS for member in members)
             groups.setdefault((market, dataset, intervals, *window), []).append((cost, symbol))
     chunks: list[tuple[float, dict[str, Any]]] = []
     counts = _counts([sum(cost for cost, _ in group) for group in groups.values()], [*map(len, groups.values())], most)
-    for ((market, _, intervals, start_us, end_us), group), count in zip(groups.items(), counts, strict=True):
+    for ((market, _, intervals, start, end_us), group), count in zip(groups.items(), counts, strict=True):
         bins: list[tuple[float, list[str]]] = [(0.0, []) for _ in range(count)]
         for cost, symbol in sorted(group, key=lambda pair: (-pair[0], pair[1])):
             lightest = min(range(count), key=lambda at: (bins[at][0], len(bins[at][1])))
             bins[lightest] = (bins[lightest][0] + cost, [*bins[lightest][1], symbol])
-        window_of = {"start": iso(start_us), "end": iso(end_us)}
+        window_of = {"start": _start_text(start), "end": iso(end_us)}
         chunks += [
             (cost, {"market": market, "symbols": sorted(symbols), "intervals": list(intervals), **window_of})
             for cost, symbols in bins
@@ -176,10 +179,24 @@ def _texts(value: Any) -> list[str]:
 def _wider(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:
     return PlannedSeries(
         one.series,
-        min(one.start_us, other.start_us),
+        _earlier(one.start, other.start),
         max(one.end_us, other.end_us),
         max(one.seconds, other.seconds),
     )
+
+
+def _earlier(one: Instant, other: Instant) -> Instant:
+    """The earlier start; one that is given wins over "on from the last covered instant"."""
+    if LISTING in (one, other):
+        return LISTING
+    return min(one, other) if isinstance(one, int) and isinstance(other, int) else other if one is None else one
+
+
+def _start_text(start: Instant) -> str | None:
+    """A start as a load takes it, JSON-ready."""
+    if isinstance(start, Marker):
+        return start.value
+    return None if start is None else iso(start)
 
 
 def _counts(costs: list[float], sizes: list[int], most: int) -> list[int]:

@@ -15,9 +15,10 @@ from airflow_provider_binance.operators.binance import BinanceLoadOperator
 DOC = """
 ### Binance, day by day
 
-Loads `[data_interval_start, data_interval_end)` of every series of the universe into the ingest database. The universe
-is the run parameter `universe`, else the variable `binance_universe`, else the extras of the connection. What the
-ledger already covers is not fetched again, so catch-up, backfills, retries and clearing are all safe. What REST gave
+Loads `[data_interval_start, data_interval_end)` of every series of the universe into the ingest database, from the
+kline on that is open at its start: one that spans several days is loaded by the run of the day in which it closes. The
+universe is the run parameter `universe`, else the variable `binance_universe`, else the extras of the connection. What
+the ledger already covers is not fetched again: catch-up, backfills, retries and clearing are all safe. What REST gave
 before the archive had its file is confirmed by later runs. A run without a date goes from the last covered instant to
 the last midnight UTC.
 """
@@ -88,7 +89,7 @@ def make_daily_dag(
                 planned, reports = (
                     plan_latest(hook, entries, confirm=True)
                     if window is None
-                    else plan_window(hook, entries, *window, confirm=True)
+                    else plan_window(hook, entries, *window, by_close=True, confirm=True)
                 )
             describe(reports)
             return cut(planned, most=most_chunks)

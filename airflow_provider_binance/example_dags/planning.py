@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import DAY_US, from_us, iso, to_us
+from airflow_provider_binance.market import DAY_US, INTERVALS, from_us, iso, to_us
+from airflow_provider_binance.records import SETTLED, Series
 from airflow_provider_binance.universe import PlannedSeries, UniverseEntry
-from airflow_provider_binance.windows import LISTING, NOW, parse_instant
+from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, Instant, Marker, parse_instant
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,24 +47,38 @@ def default_args(given: Mapping[str, Any] | None = None) -> dict[str, Any]:
 
 
 def plan_window(
-    hook: BinanceHook, entries: Iterable[UniverseEntry], start: Any, end: Any, **arguments: Any
+    hook: BinanceHook,
+    entries: Iterable[UniverseEntry],
+    start: Any,
+    end: Any,
+    *,
+    by_close: bool = False,
+    **arguments: Any,
 ) -> tuple[list[PlannedSeries], list[PlanReport]]:
-    """Plan `[start, end)` for each entry, from its `since` on where that is later; none if that is after `end`."""
+    """Plan `[start, end)` for each entry, from its `since` on where that is later; none if that is after `end`.
+
+    A kline belongs to the window by its open time. With `by_close` those that were open at `start` belong to it too, so
+    that consecutive windows, each loaded when it ends, have every kline: also one that spans several of them.
+    """
     planned: list[PlannedSeries] = []
     reports: list[PlanReport] = []
     for entry in entries:
-        asked = parse_instant(start, now_us=_now_us(hook, entry.market))
-        first = _later(asked, entry.since, hook, entry.market)
-        end_us = parse_instant(end, now_us=_now_us(hook, entry.market), name="end")
-        if first != asked and isinstance(first, int) and isinstance(end_us, int) and first >= end_us:
-            log.info("Left out %s %s: since %s is not before %s", entry.market, entry.symbols, entry.since, iso(end_us))
-            continue
-        begin: Any = from_us(first) if isinstance(first, int) else first
-        report = _plan(hook, entry, begin, end, arguments)
-        planned += _planned(
-            report, first if isinstance(first, int) else None, end_us if isinstance(end_us, int) else None
-        )
-        reports.append(report)
+        now_us = _now_us(hook, entry.market)
+        asked = parse_instant(start, now_us=now_us)
+        end_us = parse_instant(end, now_us=now_us, name="end")
+        since = parse_instant(entry.since, now_us=now_us, name="since")
+        by_start: dict[Instant, list[str]] = {}
+        for interval in entry.intervals:
+            first = INTERVALS[interval].floor(asked) if by_close and isinstance(asked, int) else asked
+            by_start.setdefault(_later(first, since), []).append(interval)
+        for first, intervals in by_start.items():
+            if first == since and isinstance(first, int) and isinstance(end_us, int) and first >= end_us:
+                _tell_left_out(entry, end_us)
+                continue
+            part = replace(entry, intervals=tuple(intervals))
+            report = _plan(hook, part, first, end, arguments)
+            planned += _planned(report, first, end_us if isinstance(end_us, int) else None)
+            reports.append(report)
     return planned, reports
 
 
@@ -77,17 +93,22 @@ def plan_latest(
     reports: list[PlanReport] = []
     for entry in entries:
         now_us = to_us(hook.server_now(entry.market))
-        midnight = from_us(now_us - now_us % DAY_US)
+        end_us = now_us - now_us % DAY_US
+        since = parse_instant(entry.since, now_us=_now_us(hook, entry.market), name="since")
+        found: list[tuple[Instant, PlanReport]]
         try:
-            found = [_plan(hook, entry, None, midnight, arguments)]
+            found = [(None, _plan(hook, entry, None, from_us(end_us), arguments))]
         except InputError:
-            if entry.since is None:
+            if since is None:
                 raise
-            found = _plan_each(hook, entry, midnight, arguments)
-        for report in found:
-            planned += _planned(report, None, to_us(midnight))
-        reports += found
-    return [one for one in planned if one.start_us < one.end_us], reports
+            if isinstance(since, int) and since >= end_us:
+                _tell_left_out(entry, end_us)
+                continue
+            found = _plan_parts(hook, entry, since, from_us(end_us), arguments)
+        for start, report in found:
+            planned += _planned(report, start, end_us)
+            reports.append(report)
+    return planned, reports
 
 
 def describe(reports: Iterable[PlanReport]) -> dict[str, Any]:
@@ -119,43 +140,61 @@ def describe(reports: Iterable[PlanReport]) -> dict[str, Any]:
     return {"series_count": count, "totals": totals, "series": series}
 
 
-def _plan(hook: BinanceHook, entry: UniverseEntry, start: Any, end: Any, arguments: dict[str, Any]) -> PlanReport:
+def _plan(hook: BinanceHook, entry: UniverseEntry, start: Instant, end: Any, arguments: dict[str, Any]) -> PlanReport:
     symbols, intervals = list(entry.symbols), list(entry.intervals)
-    return hook.plan(market=entry.market, symbols=symbols, intervals=intervals, start=start, end=end, **arguments)
+    begin = from_us(start) if isinstance(start, int) else start.value if isinstance(start, Marker) else None
+    return hook.plan(market=entry.market, symbols=symbols, intervals=intervals, start=begin, end=end, **arguments)
 
 
-def _plan_each(hook: BinanceHook, entry: UniverseEntry, end: datetime, arguments: dict[str, Any]) -> list[PlanReport]:
+def _plan_parts(
+    hook: BinanceHook, entry: UniverseEntry, since: Instant, end: datetime, arguments: dict[str, Any]
+) -> list[tuple[Instant, PlanReport]]:
     """Plans of an entry of which some series are not stored yet: those from `since`, the others from where they end."""
-    whole = _plan(hook, entry, entry.since, end, arguments)
-    reports = []
-    for series in dict.fromkeys((plan.series.symbol, plan.series.interval) for plan in whole.plans):
-        one = UniverseEntry(entry.market, (series[0],), (series[1],), entry.since)
-        try:
-            reports.append(_plan(hook, one, None, end, arguments))
-        except InputError:
-            reports.append(_plan(hook, one, entry.since, end, arguments))
-    return reports
+    whole = _plan(hook, entry, since, end, arguments)
+    covered = _covered(hook, [plan.series for plan in whole.plans])
+    new = tuple(plan for plan in whole.plans if plan.series not in covered)
+    parts: list[tuple[Instant, PlanReport]] = [(since, replace(whole, plans=new))]
+    for interval in entry.intervals:
+        if symbols := tuple(sorted(series.symbol for series in covered if series.interval == interval)):
+            part = replace(entry, symbols=symbols, intervals=(interval,))
+            parts.append((None, _plan(hook, part, None, end, arguments)))
+    return parts
 
 
-def _planned(report: PlanReport, start_us: int | None, end_us: int | None) -> list[PlannedSeries]:
+def _covered(hook: BinanceHook, wanted: list[Series]) -> set[Series]:
+    """Those that have a last covered instant to go on from."""
+    from airflow_provider_binance.runtime import Runtime
+
+    with Runtime(hook.store_config, priority=hook.priority) as runtime:
+        ledger = runtime.store.coverage(wanted[0].dataset, wanted, EARLIEST_US, LATEST_US) if wanted else {}
+    return {series for series, ranges in ledger.items() if any(known.state in SETTLED for known in ranges)}
+
+
+def _planned(report: PlanReport, start: Instant, end_us: int | None) -> list[PlannedSeries]:
+    """The series of a plan with the window as it was asked, which they share, not as each has cut it for itself."""
     return [
         PlannedSeries(
             plan.series,
-            plan.start_us if start_us is None else start_us,
+            start,
             plan.end_us if end_us is None else end_us,
             sum(piece.seconds for piece in plan.pieces),
         )
         for plan in report.plans
+        # With a start of its own, a series may have nothing to do.
+        if isinstance(start, int) or plan.start_us < plan.end_us or plan.pieces
     ]
 
 
-def _later(first: Any, since: str | None, hook: BinanceHook, market: str) -> Any:
+def _tell_left_out(entry: UniverseEntry, end_us: int) -> None:
+    log.info("Left out %s %s: since %s is not before %s", entry.market, entry.symbols, entry.since, iso(end_us))
+
+
+def _later(first: Instant, since: Instant) -> Instant:
     """The later of a start and a `since`; one that is not given, or the listing, binds nothing."""
-    bound = parse_instant(since, now_us=_now_us(hook, market), name="since")
-    if bound is None or bound in (LISTING, NOW):
+    if not isinstance(since, int):
         return first
-    return bound if first is LISTING or (isinstance(first, int) and first < bound) else first
+    return since if first is LISTING or (isinstance(first, int) and first < since) else first
 
 
-def _now_us(hook: BinanceHook, market: str) -> Any:
+def _now_us(hook: BinanceHook, market: str) -> Callable[[], int]:
     return lambda: to_us(hook.server_now(market))

@@ -79,6 +79,14 @@ def test_daily_loads_the_day_of_its_data_interval_and_nothing_else(
     assert rows_of(store_path) == before
 
 
+def test_daily_loads_the_week_that_ends_with_its_day(universe: Callable[[Any], None], store_path: Path) -> None:
+    """The run of Sunday 2026-11-15 loads the week that opened on Monday, six days before its data interval."""
+    universe({"spot": [{"symbols": ["BTCUSDT"], "intervals": ["1w"], "since": "2026-11-09"}]})
+    dag = make_daily_dag("daily_week", task_arguments=ONCE)
+    assert run(dag, datetime(2026, 11, 16, tzinfo=UTC)).state == "success"
+    assert opens_of(store_path, "BTCUSDT", "1w") == [us("2026-11-09T00Z")]
+
+
 def test_daily_confirms_what_came_before_its_file(
     simulator: Simulator, universe: Callable[[Any], None], store_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from airflow_provider_binance.universe import (
     parse_universe,
     universe_of_settings,
 )
+from airflow_provider_binance.windows import LISTING
 
 DAY_US = 86_400_000_000
 
@@ -135,3 +136,28 @@ def test_chunks_are_balanced_by_cost() -> None:
 def test_little_work_is_one_chunk() -> None:
     planned = [PlannedSeries(Series("spot", "klines", f"S{n}", "1m"), 0, DAY_US, 0.0) for n in range(64)]
     assert len(cut(planned)) == 1
+
+
+def test_series_that_go_on_from_where_they_end_share_chunks() -> None:
+    """None and `listing` mean another instant for each series, and are one window all the same."""
+    for start, told in ((None, None), (LISTING, "listing"), (DAY_US, "1970-01-02T00:00:00Z")):
+        planned = [PlannedSeries(Series("spot", "klines", f"S{n}", "1m"), start, 9 * DAY_US, 60.0) for n in range(500)]
+        chunks = cut(planned)
+        assert len(chunks) == 16
+        assert {chunk["start"] for chunk in chunks} == {told}
+
+
+@pytest.mark.parametrize(
+    ("starts", "told"),
+    [
+        ((DAY_US, 0), "1970-01-01T00:00:00Z"),
+        ((None, DAY_US), "1970-01-02T00:00:00Z"),
+        ((DAY_US, None), "1970-01-02T00:00:00Z"),
+        ((LISTING, DAY_US), "listing"),
+        ((None, None), None),
+    ],
+)
+def test_a_series_named_twice_is_loaded_from_the_earlier_start(starts: tuple[Any, Any], told: str | None) -> None:
+    series = Series("spot", "klines", "BTCUSDT", "1m")
+    [chunk] = cut([PlannedSeries(series, start, 9 * DAY_US, 1.0) for start in starts])
+    assert chunk["start"] == told
