@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from urllib.parse import parse_qs
 
 import pytest
+
+from airflow_provider_binance.market import Market
+from airflow_provider_binance.rest.client import BinanceRest
+from airflow_provider_binance.runtime import Runtime
 
 
 def _pages(it) -> list[dict[str, str]]:
@@ -81,3 +88,58 @@ def test_an_empty_page_is_a_hole_and_not_the_end(bench):
     report = it.load(start="2024-06-10", end="2024-06-12", source="rest")
     assert report.exit_status == 3
     assert report.counts.rows_inserted == 2880 - 1440
+
+
+@pytest.mark.parametrize("market", ["spot", "cm"])
+def test_a_silently_capped_limit_loses_nothing(bench, mocker, market):
+    """Binance may lower a limit and not say so: what a page lacks is asked for, at the end that it was cut."""
+    symbol = "BTCUSD_PERP" if market == "cm" else "BTCUSDT"
+    it = bench(symbols=[f"{market}:{symbol}"])
+    whole = BinanceRest.kline_page
+
+    def capped(self, market, symbol, interval, start_us, end_us, limit):
+        rows = json.loads(whole(self, market, symbol, interval, start_us, end_us, limit))
+        kept = rows[-300:] if market is Market.CM else rows[:300]
+        return json.dumps(kept, separators=(",", ":")).encode()
+
+    mocker.patch.object(BinanceRest, "kline_page", capped)
+    report = it.load(market=market, symbols=symbol, start="2024-06-10", end="2024-06-11", source="rest")
+    assert (report.exit_status, report.counts.rows_inserted) == (0, 1440)
+
+
+def test_fetches_ahead_are_bounded(bench, mocker):
+    """Never more downloads at once than jobs, never more files waiting on the disk than two more."""
+    it = bench()
+    real, lock = Runtime.fetch_file, threading.Lock()
+    running: list[int] = [0, 0]
+    waiting: list[int] = [0, 0]
+
+    def counted(self, file):
+        with lock:
+            running[0] += 1
+            running[1] = max(running)
+        try:
+            time.sleep(0.05)
+            fetched = real(self, file)
+        finally:
+            with lock:
+                running[0] -= 1
+        close = fetched.content.close
+
+        def closed():
+            with lock:
+                waiting[0] -= 1
+            close()
+
+        with lock:
+            waiting[0] += 1
+            waiting[1] = max(waiting)
+        mocker.patch.object(fetched.content, "close", closed, create=True)
+        return fetched
+
+    mocker.patch.object(Runtime, "fetch_file", counted)
+    report = it.load(start="2024-06-01", end="2024-06-15", jobs=2)
+    assert report.loads[0].archive_files == 14
+    assert running == [0, 2]
+    assert waiting[0] == 0
+    assert waiting[1] <= 2 + 2
