@@ -147,7 +147,7 @@ def test_command_line(tmp_path: Path, number: signal.Signals) -> None:
         url = settings["BINANCE_SPOT_REST_URL"] + "/api/v3/ping"
         assert [requests.get(url, timeout=5).status_code for _ in range(2)] == [503, 200]
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(10) == 128 + number
         assert process.stdout.read() == ""
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert [line["status"] for line in lines] == [503, 200]
