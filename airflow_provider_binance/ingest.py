@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.coverage import stretches
 from airflow_provider_binance.errors import BinanceError, InputError
 from airflow_provider_binance.loading import Loader
-from airflow_provider_binance.market import DAY_US, INTERVALS, Market, parse_interval
+from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
 from airflow_provider_binance.planner import SourceChoice, piece_report, plan_stretches
 from airflow_provider_binance.progress import Progress
@@ -36,7 +37,6 @@ from airflow_provider_binance.tasks import (
     Planned,
     When,
     instants,
-    local_now_us,
     names_of,
     plan_all,
     resolved_start,
@@ -45,6 +45,8 @@ from airflow_provider_binance.tasks import (
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 StoreLike = Store | str | Path | None
+
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -166,15 +168,22 @@ def coverage(
 ) -> CoverageReport:
     """What the store holds: ranges, rows, expected rows, gaps with reasons. Asks the store, and the time if need be.
 
-    Without `start` (or `end`) a series is reported from (to) where its ledger begins (ends).
+    Without `start` (or `end`) a series is reported from (to) where its ledger begins (ends). Where the time is needed
+    to tell what may still be open and Binance does not answer, the last time that the ledger knows is taken.
+
+    Raises:
+        InputError: an unknown dataset, interval or market; times that are naive or in the wrong order.
+        BinanceError: a window that counts back from now while Binance does not tell the time.
+        StoreError: the store cannot be read.
     """
     registered(dataset)
     patterns = [spelled(name) for name in names_of(symbols or ())]
     chosen = {parse_interval(name).name for name in names_of(intervals or ())}
     kind = Market.parse(market) if market else None
     with Runtime(config, store) as runtime:
-        now_us = partial(_any_now_us, runtime, kind or Market.SPOT)
-        begin, stop = instants(start, end, now_us)
+        clock = kind or Market.SPOT
+        begin, stop = instants(start, end, partial(runtime.now_us, clock))
+        told_us = cache(partial(_told_us, runtime, clock))
         wanted = [
             series
             for series in runtime.store.series(dataset)
@@ -191,9 +200,9 @@ def coverage(
             listed = [r.start_us for r in ranges if r.state is not State.NOT_LISTED] or [ranges[0].start_us]
             start_us = begin if isinstance(begin, int) else listed[0]
             end_us = ranges[-1].end_us if stop is None else stop if isinstance(stop, int) else LATEST_US
-            if end_us > ranges[-1].end_us and series.interval and _may_be_open(runtime, end_us):
+            if end_us > ranges[-1].end_us and series.interval:
                 # What has not closed yet is not missing.
-                end_us = min(end_us, INTERVALS[series.interval].closed_end(now_us()))
+                end_us = max(ranges[-1].end_us, min(end_us, _closed_end(series, ranges, end_us, told_us)))
             if start_us < end_us:
                 entries.append(_series_coverage(runtime.store, series, ranges, start_us, end_us))
         return CoverageReport(tuple(entries))
@@ -239,17 +248,22 @@ def fetch_klines(
         return klines
 
 
-def _any_now_us(runtime: Runtime, market: Market) -> int:
-    """The server's time, or this machine's where the server is out of reach: coverage is the store's to tell."""
+def _told_us(runtime: Runtime, market: Market) -> int:
+    """The server's time, or 0 with a warning where it is out of reach: coverage is the store's to tell."""
     try:
         return runtime.now_us(market)
-    except BinanceError:
-        return local_now_us()
+    except BinanceError as error:
+        log.warning("%s; coverage is told as of the last time that each series' ledger knows", error)
+        return 0
 
 
-def _may_be_open(runtime: Runtime, end_us: int) -> bool:
-    """Whether a kline before `end_us` may still be open, so that the time must be asked for."""
-    return runtime.config.environment == "simulator" or end_us > local_now_us() - DAY_US
+def _closed_end(series: Series, ranges: Sequence[CoverageRange], end_us: int, told_us: Callable[[], int]) -> int:
+    """Before which the series' klines are closed; the server is asked only if the ledger's own times leave it open."""
+    interval = INTERVALS[series.interval]
+    known_us = max(known.checked_at_us for known in ranges)
+    if interval.closed_end(known_us) < end_us:
+        known_us = max(known_us, told_us())
+    return interval.closed_end(known_us)
 
 
 def _refuse_foreign(runtime: Runtime) -> None:

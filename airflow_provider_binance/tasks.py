@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from airflow_provider_binance.coverage import missing
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
-from airflow_provider_binance.market import DAY_US, INTERVALS, Market, iso, parse_interval, to_us
+from airflow_provider_binance.market import DAY_US, INTERVALS, Market, iso, parse_interval
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import SourceChoice, plan_stretches
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
@@ -98,12 +98,7 @@ def names_of(values: Names) -> list[str]:
     return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
 
 
-def local_now_us() -> int:
-    """This machine's time, for those who ask nobody."""
-    return to_us(datetime.now(UTC))
-
-
-def instants(start: When, end: When, now_us: Callable[[], int] = local_now_us) -> tuple[Instant, Instant]:
+def instants(start: When, end: When, now_us: Callable[[], int]) -> tuple[Instant, Instant]:
     """Both ends of a window; raises InputError if they are in the wrong order."""
     begin = parse_instant(start, now_us=now_us, name="start")
     stop = parse_instant(end, now_us=now_us, name="end")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance import ingest
 from airflow_provider_binance.simulator.server import Simulator
-from tests.fix_postgres import TIME_ZONE
+from tests.fix_postgres import TIME_ZONE, driver_url
 from tests.realdata.reader import Rows, archive_file, instant, rest_rows
 from tests.realdata.stored import assert_same, config_for, select, states, stored
 
@@ -147,33 +148,57 @@ def _truth(simulator: Simulator, kind: str, interval: str, start: str, end: str)
 
 
 START, END = "2026-03-28T00:00:00Z", "2026-04-05T00:00:00Z"
-_quarters = st.integers(1, (instant(END) - instant(START)) // 900_000_000 - 1)
+_parts = st.integers(1, 999)
 
 
+def _empty(url: str) -> None:
+    """As before the first load."""
+    if url.startswith("sqlite:///"):
+        for file in Path(url.removeprefix("sqlite:///")).parent.glob("ingest.db*"):
+            file.unlink()
+        return
+    with psycopg.connect(driver_url(url)) as server:
+        if server.execute("SELECT to_regclass('klines_data')").fetchone() != (None,):
+            server.execute("TRUNCATE klines_data, coverage, ingest_log, corrections, series")
+
+
+@pytest.mark.parametrize(
+    ("kind", "interval", "start", "end"),
+    [
+        ("spot", "1s", "2026-06-01T00:00:00Z", "2026-06-01T01:00:00Z"),
+        ("spot", "15m", START, END),
+        ("um", "3d", "2026-01-01T00:00:00Z", "2026-05-20T00:00:00Z"),
+        ("cm", "1w", "2025-09-01T00:00:00Z", "2026-05-20T00:00:00Z"),
+        ("um", "1M", "2024-02-01T00:00:00Z", "2026-05-01T00:00:00Z"),
+    ],
+)
 @settings(
     max_examples=4,
     deadline=None,
     derandomize=True,
+    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(st.sets(_quarters, min_size=1, max_size=3), st.randoms(use_true_random=False))
+@given(cuts=st.sets(_parts, min_size=1, max_size=3), random=st.randoms(use_true_random=False))
 def test_every_split_of_a_window_gives_the_same_rows(
-    market: Simulator, tmp_path_factory: pytest.TempPathFactory, cuts: set[int], random: object
+    market: Simulator, store_url: str, kind: str, interval: str, start: str, end: str, cuts: set[int], random: object
 ) -> None:
-    """In any pieces and any order, across the end of a month, a halt and a hole of the monthly file."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('split') / 'ingest.db'}"
-    edges = [instant(START), *(instant(START) + cut * 900_000_000 for cut in sorted(cuts)), instant(END)]
+    """Cut anywhere, off the grid too, in any order: over the ends of months, a halt and a hole of a monthly file."""
+    _empty(store_url)
+    first, last = instant(start), instant(end)
+    edges = [first, *(first + (last - first) * cut // 1000 for cut in sorted(cuts)), last]
     pieces = list(pairwise(edges))
     random.shuffle(pieces)  # type: ignore[attr-defined]
-    for start, end in pieces:
-        _load(market, url, "spot", "15m", _utc(start), _utc(end))
-    assert_same(stored(url, "spot", "BTCUSDT", "15m"), _truth(market, "spot", "15m", START, END))
-    ranges = states(url, "spot", "BTCUSDT", "15m")
-    assert (ranges[0][0], ranges[-1][1]) == (instant(START), instant(END))
+    symbol = MARKETS[kind]
+    for piece in pieces:
+        _load(market, store_url, kind, interval, *map(_utc, piece))
+    assert_same(stored(store_url, kind, symbol, interval), _truth(market, kind, interval, start, end))
+    ranges = states(store_url, kind, symbol, interval)
     assert all(a[1] == b[0] for a, b in pairwise(ranges))
-    assert [(a, b) for a, b, state, _ in ranges if state == "exchange_gap"] == [
-        (instant("2026-03-30T10:00"), instant("2026-03-30T11:15"))
-    ]
+    gaps = [at for a, b, state, _ in ranges if state == "exchange_gap" for at in range(a, b, 900_000_000)]
+    halt = range(instant("2026-03-30T10:00"), instant("2026-03-30T11:15"), 900_000_000)
+    assert gaps == (list(halt) if interval == "15m" else [])
+    assert {state for _, _, state, _ in ranges} <= {"complete", "exchange_gap"}
 
 
 def test_a_window_in_pieces_and_then_whole(market: Simulator, store_url: str) -> None:

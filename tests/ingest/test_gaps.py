@@ -7,6 +7,7 @@ import json
 import pytest
 
 from airflow_provider_binance import ingest
+from airflow_provider_binance.errors import UnreachableError
 
 DAY = {"start": "2024-06-10", "end": "2024-06-11"}
 HOLE = "2024-06-10T03:00:00Z..2024-06-10T03:05:00Z"
@@ -182,3 +183,18 @@ def test_coverage_leaves_out_what_has_not_closed(bench):
     report = ingest.coverage(config=it.config, start="2024-06-10", end="2030")
     assert (report.coverage[0].expected, report.exit_status) == (5 * 24 + 12, 0)
     assert ingest.coverage(config=it.config, start="5d").coverage[0].rows == 5 * 24 - 1
+
+
+def test_coverage_never_takes_the_local_clock(bench, monkeypatch):
+    """With Binance out of reach, what is open is told by the ledger's own times, and `5d` by nobody."""
+    it = bench()  # its clock is years behind this machine's
+    it.load(intervals="1h", start="2024-06-10", end="2024-06-15T12:00:00Z")
+    it.sim.clear_requests()
+    closed = ingest.coverage(config=it.config, start="2024-06-10", end="2024-06-15T12:00:00Z")
+    assert (closed.coverage[0].rows, it.asked("")) == (5 * 24 + 12, [])
+    dead = it.config.model_copy(update={"spot_rest_url": "http://127.0.0.1:9"})
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between its attempts
+    report = ingest.coverage(config=dead, start="2024-06-10", end="2030")
+    assert (report.coverage[0].expected, report.exit_status) == (5 * 24 + 12, 0)
+    with pytest.raises(UnreachableError):
+        ingest.coverage(config=dead, start="5d")
