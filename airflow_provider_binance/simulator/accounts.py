@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import parse_qsl
 
 from airflow_provider_binance.simulator.errors import (
@@ -20,6 +17,7 @@ from airflow_provider_binance.simulator.errors import (
     outside_recv_window,
     unknown_key,
 )
+from airflow_provider_binance.simulator.signatures import HmacSha256, SignatureScheme, scheme_of
 from airflow_provider_binance.simulator.wire import Request
 
 # Made up, and of the form that Binance's keys have.
@@ -33,25 +31,6 @@ AHEAD_MS = 1000
 _SIGNATURE = re.compile(r"(?:^|&)signature=([^&]*)")
 
 
-class SignatureScheme(Protocol):
-    """One way to sign a payload; HMAC is the first."""
-
-    def verify(self, payload: bytes, signature: str) -> bool:
-        """Whether ``signature``, decoded from the query string, fits the payload."""
-
-
-@dataclass(frozen=True)
-class HmacSha256:
-    """Hex HMAC-SHA256 in either case."""
-
-    secret: str = field(repr=False)
-
-    def verify(self, payload: bytes, signature: str) -> bool:
-        """See :class:`SignatureScheme`."""
-        expected = hmac.new(self.secret.encode(), payload, hashlib.sha256).hexdigest()
-        return hmac.compare_digest(expected.encode(), signature.lower().encode())
-
-
 @dataclass(frozen=True)
 class Account:
     """An API key, how it signs, and what it may do."""
@@ -63,9 +42,16 @@ class Account:
     ip_restricted: bool = False
 
 
-def default_account(api_key: str | None = None, api_secret: str | None = None) -> Account:
-    """An account with HMAC keys, the simulator's own unless given."""
-    return Account(api_key or DEFAULT_API_KEY, HmacSha256(api_secret or DEFAULT_API_SECRET))
+def default_account(
+    api_key: str | None = None, api_secret: str | None = None, public_key: str | None = None
+) -> Account:
+    """An account with HMAC keys, the simulator's own unless given; with a public key (PEM) it signs by that.
+
+    Raises:
+        ValueError: see :func:`scheme_of`.
+    """
+    scheme = scheme_of(public_key) if public_key else HmacSha256(api_secret or DEFAULT_API_SECRET)
+    return Account(api_key or DEFAULT_API_KEY, scheme)
 
 
 class Accounts:
@@ -98,7 +84,8 @@ class Accounts:
         parameters = dict(parse_qsl(request.body.decode("utf-8", "replace"))) | dict(parse_qsl(request.query))
         _check_time(parameters, now_ms)
         payload, signature = _signed_payload(request, parameters)
-        if not account.scheme.verify(payload, signature):
+        # What is not percent-encoded is refused even if signed as it is (since 2026-01-15).
+        if not payload.isascii() or not account.scheme.verify(payload, signature):
             raise invalid_signature()
         return account
 

@@ -8,13 +8,14 @@ import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from airflow_provider_binance.simulator.accounts import Accounts
+from airflow_provider_binance.simulator.accounts import Accounts, default_account
 from airflow_provider_binance.simulator.archive import Archive
 from airflow_provider_binance.simulator.clock import from_ms, to_ms
 from airflow_provider_binance.simulator.errors import not_found, restricted_location
@@ -161,7 +162,8 @@ class Server:
         return json_answer(payload, JSON, 200 if payload is not None else 404)
 
     def _command(self, method: str, command: str, body: bytes) -> Any:
-        """``GET requests``, ``DELETE requests``, ``GET|POST clock``, ``POST|DELETE faults``, ``DELETE limits``."""
+        """``GET|DELETE requests``, ``GET|POST clock``, ``POST|DELETE faults``, ``POST|DELETE accounts``,
+        ``DELETE limits``."""
         sent = json.loads(body) if body else {}
         match method, command:
             case "GET", "requests":
@@ -180,6 +182,12 @@ class Server:
                     self.faults.add(fault)
             case "DELETE", "faults":
                 self.faults.clear()
+            case "POST", "accounts":
+                account = default_account(sent["api_key"], sent.get("api_secret"), sent.get("public_key"))
+                may_trade, may_withdraw = bool(sent.get("may_trade")), bool(sent.get("may_withdraw"))
+                self.accounts.add(replace(account, may_trade=may_trade, may_withdraw=may_withdraw))
+            case "DELETE", "accounts":
+                self.accounts.remove(sent["api_key"])
             case "DELETE", "limits":
                 self.limiter.forgive()
             case _:

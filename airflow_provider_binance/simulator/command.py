@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from airflow_provider_binance.simulator.fault_names import NAMES
 
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api-key", help="API key of the simulator's account (default: made up, well known)")
     parser.add_argument("--api-secret", help="its HMAC secret")
     parser.add_argument(
+        "--api-public-key", metavar="FILE", help="PEM file of an RSA or Ed25519 public key, in place of the secret"
+    )
+    parser.add_argument(
         "--no-limits", action="store_true", help="count weight but never answer 429 or 418, and say so in exchangeInfo"
     )
 
@@ -54,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
             limits=not args.no_limits,
             api_key=args.api_key,
             api_secret=args.api_secret,
+            api_public_key=None if args.api_public_key is None else Path(args.api_public_key).read_text("utf-8"),
             host=args.host,
             port=args.port,
         )

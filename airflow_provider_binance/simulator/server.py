@@ -33,7 +33,8 @@ class Simulator:
 
     ``symbols`` are words as ``--symbols`` takes them; without any, and without a ``replay`` folder, a few well-known
     ones are there. ``now`` and ``speed`` set the clock, ``limits=False`` counts weight but refuses nothing,
-    and exchangeInfo names a limit that nobody reaches.
+    and exchangeInfo names a limit that nobody reaches. With ``api_public_key`` (PEM text of an RSA or Ed25519 key) the
+    account signs by that, in place of the HMAC secret.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Simulator:
         limits: bool = True,
         api_key: str | None = None,
         api_secret: str | None = None,
+        api_public_key: str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
@@ -57,7 +59,7 @@ class Simulator:
             symbols = DEFAULT_SYMBOLS if recordings is None else ()
         clock = SimulatedClock(None if now is None else to_ms(now), speed)
         self.api_secret = api_secret or DEFAULT_API_SECRET
-        self.account = default_account(api_key, api_secret)
+        self.account = default_account(api_key, api_secret, api_public_key)
         exchange = Exchange(clock, seed, symbols, recordings)
         log_path = None if request_log is None else Path(request_log)
         self.server = Server(exchange, WeightLimiter(enabled=limits), Accounts([self.account]), log_path)
@@ -152,7 +154,13 @@ class Simulator:
 
     def add_account(self, account: Account) -> None:
         """Let the simulator know one more API key."""
-        self.server.accounts.add(account)
+        with self.server.lock:
+            self.server.accounts.add(account)
+
+    def remove_account(self, api_key: str) -> None:
+        """Revoke an API key: whoever still sends it gets -2015."""
+        with self.server.lock:
+            self.server.accounts.remove(api_key)
 
     def truth(self, market: str, symbol: str, interval: str, start: Moment, end: Moment) -> list[list[Any]]:
         """The closed rows that open in ``[start, end)`` and that at least one source shows, as REST prints them."""

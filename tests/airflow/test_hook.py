@@ -12,8 +12,9 @@ import pytest
 
 from airflow_provider_binance.errors import ConfigError, NaiveTimeError
 from airflow_provider_binance.hooks.binance import BinanceHook
-from airflow_provider_binance.simulator.accounts import Account, HmacSha256
+from airflow_provider_binance.simulator.accounts import Account
 from airflow_provider_binance.simulator.server import Simulator
+from airflow_provider_binance.simulator.signatures import HmacSha256
 from tests.airflow.conftest import extras
 
 KEY, SECRET = "k" * 64, "s" * 64

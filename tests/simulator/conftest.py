@@ -50,9 +50,9 @@ def ask(simulator: Simulator) -> Iterator[Ask]:
     with requests.Session() as session:
 
         def get(
-            path: str, headers: dict[str, str] | None = None, method: str = "GET", **params: Any
+            path: str, headers: dict[str, str] | None = None, method: str = "GET", json: Any = None, **params: Any
         ) -> requests.Response:
             url = simulator.settings["BINANCE_SPOT_REST_URL"] + path
-            return session.request(method, url, params=params, headers=headers, timeout=20)
+            return session.request(method, url, params=params, headers=headers, json=json, timeout=20)
 
         yield get

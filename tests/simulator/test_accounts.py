@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from airflow_provider_binance.simulator.accounts import DEFAULT_API_SECRET, Account, HmacSha256
+from airflow_provider_binance.simulator.accounts import DEFAULT_API_SECRET, Account
 from airflow_provider_binance.simulator.server import Simulator
+from airflow_provider_binance.simulator.signatures import HmacSha256
 from tests.simulator.conftest import Ask
 
 SIGNED = [
