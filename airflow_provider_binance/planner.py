@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from airflow_provider_binance.archive.folder import Folder, Listed
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, files_between, published_by
-from airflow_provider_binance.archive.listing import Listed
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market
 from airflow_provider_binance.records import Series
@@ -170,7 +170,7 @@ def _by_month(
     if part is None:
         return
     rest_price = interval.count(part.start_us, part.end_us) * row_price
-    listed = find(month)
+    listed = find(month) if month.end_us <= now_us else None
     month_price = _price(interval, month, listed) if listed else float("inf")
     if listed and month_price < min(rest_price, (part.end_us - part.start_us) / DAY_US):
         yield part, month, _size(interval, month, listed)  # no day's file costs less than 1: need not be looked at
@@ -264,26 +264,26 @@ class ListedFiles:
 
     def __init__(
         self,
-        files: Callable[[Partition], dict[str, Listed]],
+        folder_of: Callable[[ArchiveFile], Folder],
         ask: Callable[[ArchiveFile], Listed | None],
         now_us: int,
     ) -> None:
-        self._files = files
+        self._folder_of = folder_of
         self._ask = ask
         self._now_us = now_us
         self._ends_at: dict[Partition, int] = {}
         self._between = self._MOST_BETWEEN
 
     def __call__(self, file: ArchiveFile) -> Listed | None:
-        listed = self._files(file.partition)
-        if (entry := listed.get(file.name)) is not None:
+        stamp = file.stamp
+        folder = self._folder_of(file)
+        if (entry := folder.get(stamp)) is not None:
             return entry
         if published_by(file) > self._now_us or file.start_us >= self._ends_at.get(file.partition, file.end_us):
             return None
-        names = sorted(listed)
-        if names and file.name < names[0]:
+        if not folder.since and folder.first is not None and stamp < folder.first:
             return None
-        if names and file.name < names[-1]:
+        if folder.last is not None and stamp < folder.last:
             self._between -= 1
             return self._ask(file) if self._between >= 0 else None
         if (entry := self._ask(file)) is None:

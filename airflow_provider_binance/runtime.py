@@ -135,11 +135,7 @@ class Runtime:
         """What may be asked for the series."""
         find = None
         if self.archive_allowed and choice is not SourceChoice.REST:
-            find = ListedFiles(
-                lambda partition: self.listing.files(series, partition),
-                lambda file: self.listing.find(series, file, ask=True),
-                now_us,
-            )
+            find = ListedFiles(lambda file: self.listing.folder(series, file), self.listing.ask, now_us)
         serves = choice is not SourceChoice.ARCHIVE and self.symbols.rest_serves(
             Market(series.market), series.symbol, now_us
         )

@@ -50,6 +50,8 @@ class Rest(Protocol):
 class Listing(Protocol):
     """What this module asks of the archive."""
 
+    def first_month(self, series: Series) -> tuple[int, int] | None: ...
+
     def first_file(self, series: Series) -> tuple[int, int] | None: ...
 
     def last_file(self, series: Series) -> tuple[int, int] | None: ...
@@ -133,14 +135,17 @@ class Symbols:
         # A symbol trades from some time of its first day on; some have klines of before their onboardDate.
         if onboard_us is not None and onboard_us + DAY_US <= start_us:
             return None
-        files = self._archive.first_file(series) if self._archive else None
-        if files is not None and files[1] <= start_us:
+        months = self._archive.first_month(series) if self._archive else None
+        if months is not None and months[1] <= start_us:
             return None
         first_us = self._first_kline(market, series.symbol, now_us)
         if first_us is not None:
             at_us = INTERVALS[series.interval].floor(first_us)
             # The probe asks for minutes: the first second is one of that minute's.
             return Bound(at_us, f"first kline {iso(first_us)}", MINUTE_US if series.interval == "1s" else 0)
+        files = self._archive.first_file(series) if self._archive else None
+        if files is not None and files[1] <= start_us:
+            return None
         if onboard_us is not None and (files is None or onboard_us <= files[0]):
             return Bound(INTERVALS[series.interval].floor(onboard_us), f"onboardDate {iso(onboard_us)}", DAY_US)
         if files is not None:

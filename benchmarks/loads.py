@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from airflow_provider_binance.archive.files import fetch
+from airflow_provider_binance.archive.folder import Listed
 from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import ArchiveFile
-from airflow_provider_binance.archive.listing import Listed
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.loading import Loader, SeriesTask

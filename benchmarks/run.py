@@ -59,12 +59,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="measurements of each (default 5)")
     parser.add_argument("--months", type=int, help="monthly files (default 24)")
     parser.add_argument("--interval", help="length of a kline (default 1m)")
-    parser.add_argument("--symbols", type=int, help="symbols of the planner's universe (default 100)")
+    parser.add_argument("--symbols", type=int, help="symbols of the planner's universe (default 500)")
     parser.add_argument("--files", type=Path, default=ROOT / "build/bench/files", help="where the made files are kept")
     parser.add_argument("--output", type=Path, help="folder of RESULTS.md (default benchmarks/)")
     options = parser.parse_args(argv)
     quick = (1, 2, "1h", 3, ROOT / "build/bench")
-    full = (5, 24, "1m", 100, ROOT / "benchmarks")
+    full = (5, 24, "1m", 500, ROOT / "benchmarks")
     names = ("rounds", "months", "interval", "symbols", "output")
     for name, value in zip(names, quick if options.quick else full, strict=True):
         if getattr(options, name) is None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_binance.archive.folder import Folder, Listed
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, file_at
-from airflow_provider_binance.archive.listing import Listed
 from airflow_provider_binance.evidence import Evidence, Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, to_us
 from airflow_provider_binance.planner import ArchivePiece, ListedFiles, RestPiece, Sources, plan_stretches
@@ -143,14 +143,14 @@ def test_a_plan_covers_every_kline_once(interval_name, offset, length, rest, abs
 def test_a_published_file_that_the_listing_lacks_is_asked_for_until_one_is_not_there():
     """A stale listing costs a question per file that it hides, and one more."""
     series = Series("spot", "klines", "BTCUSDT", "1m")
-    days = {f"BTCUSDT-1m-2024-06-{day:02d}.zip": Listed(70_000, "e", None) for day in (1, 2, 5)}
+    days = Folder.of("", None, [(f"2024-06-{day:02d}", Listed(70_000, "e", None)) for day in (1, 2, 5)])
     asked: list[str] = []
 
     def ask(file: ArchiveFile) -> Listed | None:
         asked.append(file.name[-14:-4])
         return Listed(0, "", None) if file.name < "BTCUSDT-1m-2024-06-08" else None
 
-    find = ListedFiles(lambda partition: days if partition is Partition.DAILY else {}, ask, NOW)
+    find = ListedFiles(lambda file: days, ask, NOW)
     found = []
     for day in range(1, 15):
         file = file_at(series, Partition.DAILY, us(f"2024-06-{day:02d}"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market, from_us
 from airflow_provider_binance.records import Series
@@ -36,6 +37,11 @@ class ArchiveFile:
         """The zip's own name."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def stamp(self) -> str:
+        """The date in its name: `2024-01` or `2024-01-31`."""
+        return self.path[-14 if self.partition is Partition.DAILY else -11 : -4]
+
 
 def folder(series: Series, partition: Partition) -> str:
     """The folder of a series' files, with `data/` before and `/` behind."""
@@ -55,23 +61,33 @@ def symbol_folder(market: Market, dataset_name: str, symbol: str, partition: Par
 
 def file_at(series: Series, partition: Partition, at_us: int) -> ArchiveFile:
     """The file whose period contains `at_us`, whether it exists or not."""
-    grid = _MONTH if partition is Partition.MONTHLY else _DAY
-    start_us = grid.floor(at_us)
-    day = from_us(start_us)
-    stamp = f"{day:%Y-%m}" if partition is Partition.MONTHLY else f"{day:%Y-%m-%d}"
-    entry = dataset(series.dataset)
-    kind = INTERVALS[series.interval].archive_name if entry.has_interval else str(entry.archive_folder)
-    path = f"{folder(series, partition)}{series.symbol}-{kind}-{stamp}.zip"
-    return ArchiveFile(path, partition, start_us, grid.next_open(start_us))
+    return next(files_between(series, partition, at_us, at_us + 1))
 
 
 def files_between(series: Series, partition: Partition, start_us: int, end_us: int) -> Iterator[ArchiveFile]:
     """The files whose periods touch `[start_us, end_us)`, ascending, whether they exist or not."""
-    at_us = start_us
+    stem = folder(series, partition) + file_stem(series)
+    at_us = (_MONTH if partition is Partition.MONTHLY else _DAY).floor(start_us)
     while at_us < end_us:
-        file = file_at(series, partition, at_us)
-        yield file
-        at_us = file.end_us
+        stamp, until_us = _period(partition, at_us)
+        yield ArchiveFile(f"{stem}{stamp}.zip", partition, at_us, until_us)
+        at_us = until_us
+
+
+def file_stem(series: Series) -> str:
+    """What a file's name has before its stamp."""
+    entry = dataset(series.dataset)
+    kind = INTERVALS[series.interval].archive_name if entry.has_interval else str(entry.archive_folder)
+    return f"{series.symbol}-{kind}-"
+
+
+@lru_cache(maxsize=8192)
+def _period(partition: Partition, start_us: int) -> tuple[str, int]:
+    """Stamp and end of the period that begins at `start_us`: the same for all series, so made once."""
+    day = from_us(start_us)
+    if partition is Partition.MONTHLY:
+        return f"{day:%Y-%m}", _MONTH.next_open(start_us)
+    return f"{day:%Y-%m-%d}", _DAY.next_open(start_us)
 
 
 def period_of(name: str) -> tuple[int, int] | None:

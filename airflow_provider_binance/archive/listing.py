@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from xml.etree import ElementTree
 
+from airflow_provider_binance.archive.folder import Folder, Listed
 from airflow_provider_binance.archive.http import ArchiveHttp
-from airflow_provider_binance.archive.layout import ArchiveFile, Partition, folder, period_of, symbol_folder
+from airflow_provider_binance.archive.layout import (
+    ArchiveFile,
+    Partition,
+    file_stem,
+    folder,
+    period_of,
+    symbol_folder,
+)
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import ArchiveFileMissingError, UnreachableError
-from airflow_provider_binance.market import Market, to_us
+from airflow_provider_binance.market import INTERVALS, Market, to_us
 from airflow_provider_binance.records import Series
 
 log = logging.getLogger(__name__)
 _NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 _MOST_PAGES = 200
+_MOST_KEYS = 1000
 _CACHE_SECONDS = 3600.0
 
 
@@ -31,58 +38,58 @@ class Cache(Protocol):
     def cache_put(self, key: str, value: bytes) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """What the listing says of one file; size 0 and no ETag when only its checksum answered."""
-
-    size: int
-    etag: str
-    last_modified_us: int | None
-
-
 class ArchiveListing:
     """Which files the archive has. Answers are kept for an hour; a loopback archive's only within this object, since
-    a simulator may be another one by then."""
+    a simulator may be another one by then.
+
+    Monthly files are listed from the first on, daily ones from the month on that is asked for, a page at a time: of
+    1,800 days a load looks at the last few. Threads may share it, each with series of its own.
+    """
 
     def __init__(self, config: BinanceConfig, http: ArchiveHttp, cache: Cache | None) -> None:
         self._config = config
         self._http = http
         self._cache = cache if config.environment != "simulator" else None
-        self._folders: dict[str, dict[str, Listed]] = {}
+        self._folders: dict[str, list[Folder]] = {}
         self._asked: dict[str, Listed | None] = {}
 
-    def files(self, series: Series, partition: Partition) -> dict[str, Listed]:
-        """Name → what is listed, of all zip files of the series in this partition."""
-        prefix = folder(series, partition)
-        if prefix not in self._folders:
-            known = self._remembered(prefix)
-            self._folders[prefix] = self._fetched(prefix) if known is None else known
-        return self._folders[prefix]
+    def folder(self, series: Series, file: ArchiveFile) -> Folder:
+        """What is listed around `file`."""
+        is_daily = file.partition is Partition.DAILY
+        return self._folder(series, file.partition, file.stamp, f"{file.stamp[:7]}-01" if is_daily else "")
 
-    def find(self, series: Series, file: ArchiveFile, *, ask: bool) -> Listed | None:
-        """What is known of `file`, or None. With `ask`, a file that the listing lacks is asked once by its checksum."""
-        if (listed := self.files(series, file.partition).get(file.name)) is not None or not ask:
-            return listed
+    def ask(self, file: ArchiveFile) -> Listed | None:
+        """Whether the archive serves a file that its listing lacks: asked once, by the file's checksum."""
         if file.path not in self._asked:
             self._asked[file.path] = self._ask(file)
         return self._asked[file.path]
 
     def forget(self, file: ArchiveFile) -> None:
         """The file answered 404: it is not there, whatever the listing says."""
-        self._folders.setdefault(file.path.rpartition("/")[0] + "/", {}).pop(file.name, None)
+        prefix = file.path.rpartition("/")[0] + "/"
+        self._folders[prefix] = [known.without(file.stamp) for known in self._folders.get(prefix, ())]
         self._asked[file.path] = None
+
+    def first_month(self, series: Series) -> tuple[int, int] | None:
+        """The period of the first monthly file, or None if there is none."""
+        return _period(series, self._folder(series, Partition.MONTHLY, "", "").first)
 
     def first_file(self, series: Series) -> tuple[int, int] | None:
         """The period of the file that ends first, or None if no file is listed."""
-        return min(self._periods(series), key=lambda period: period[1], default=None)
+        periods = [self.first_month(series)]
+        if INTERVALS[series.interval].has_daily_files:
+            # A file and its checksum, and one more: it is only the first that matters.
+            periods.append(_period(series, self._folder(series, Partition.DAILY, "", "", most=3).first))
+        return min((period for period in periods if period), key=lambda period: period[1], default=None)
 
     def last_file(self, series: Series) -> tuple[int, int] | None:
         """The period of the file that ends last, or None if no file is listed."""
-        return max(self._periods(series), key=lambda period: period[1], default=None)
-
-    def _periods(self, series: Series) -> list[tuple[int, int]]:
-        names = [name for partition in Partition for name in self.files(series, partition)]
-        return [period for name in names if (period := period_of(name)) is not None]
+        last = self._folder(series, Partition.MONTHLY, "", "").last
+        daily = None
+        if INTERVALS[series.interval].has_daily_files:
+            # The days of the last month end with it at the latest; those after it sort behind `2024-01-32`.
+            daily = self._rest(series, f"{last}-32" if last else "").last
+        return _period(series, daily or last)
 
     def knows(self, market: Market, dataset_name: str, symbol: str) -> bool:
         """Whether the archive has a folder of this symbol."""
@@ -101,31 +108,43 @@ class ArchiveListing:
         log.info("archive %s: served although the listing lacks it", file.path)
         return Listed(0, "", None)
 
-    def _remembered(self, prefix: str) -> dict[str, Listed] | None:
-        if self._cache is None or (text := self._cache.cache_get(self._key(prefix), _CACHE_SECONDS)) is None:
-            return None
-        try:
-            return {name: Listed(*entry) for name, entry in json.loads(text).items()}
-        except (ValueError, TypeError):
-            return None
+    def _folder(self, series: Series, partition: Partition, stamp: str, since: str, most: int = _MOST_KEYS) -> Folder:
+        """A folder that knows `stamp`; if there is none yet, it is listed from `since` on."""
+        known = self._folders.setdefault(folder(series, partition), [])
+        for one in known:
+            if one.knows(stamp):
+                return one
+        found = self._listed(series, partition, since, most, whole=partition is Partition.MONTHLY)
+        known.append(found)
+        return found if found.knows(stamp) else self._folder(series, partition, stamp, found.upto or "", _MOST_KEYS)
 
-    def _key(self, prefix: str) -> str:
-        return f"listing {self._config.archive_listing_url} {prefix}"
+    def _rest(self, series: Series, since: str) -> Folder:
+        """All daily files from `since` on."""
+        return self._listed(series, Partition.DAILY, since, _MOST_KEYS, whole=True)
 
-    def _fetched(self, prefix: str) -> dict[str, Listed]:
+    def _listed(self, series: Series, partition: Partition, since: str, most: int, *, whole: bool) -> Folder:
+        """The files from `since` on, of all pages or of one, as they were kept or as they are listed now."""
+        prefix, stem = folder(series, partition), file_stem(series)
+        key = f"listing {self._config.archive_listing_url} {prefix} {since} {most} {whole}"
+        if self._cache is not None and (kept := self._cache.cache_get(key, _CACHE_SECONDS)) is not None:
+            if (parsed := Folder.parse(since, kept)) is not None:
+                return parsed
+            log.warning("a kept listing cannot be read, listing anew: prefix=%s", prefix)
         found: dict[str, Listed] = {}
-        marker = ""
+        marker = f"{prefix}{stem}{since}" if since else ""
         for _ in range(_MOST_PAGES):
-            files, marker, _some = self._page(prefix, marker)
+            files, marker, _some = self._page(prefix, marker, most)
             found.update(files)
-            if not marker:
+            if not (marker and whole):
                 break
+        files_by_stamp = ((name.removeprefix(stem).removesuffix(".zip"), listed) for name, listed in found.items())
+        upto = marker.rpartition("/")[2].removeprefix(stem).partition(".zip")[0] or None
+        made = Folder.of(since, upto, files_by_stamp)
         if self._cache is not None:
-            rows = {name: (entry.size, entry.etag, entry.last_modified_us) for name, entry in found.items()}
-            self._cache.cache_put(self._key(prefix), json.dumps(rows).encode())
-        return found
+            self._cache.cache_put(key, made.pack())
+        return made
 
-    def _page(self, prefix: str, marker: str, most: int = 1000) -> tuple[dict[str, Listed], str, bool]:
+    def _page(self, prefix: str, marker: str, most: int = _MOST_KEYS) -> tuple[dict[str, Listed], str, bool]:
         """One page: files by name, the next marker or '', and whether anything lies below the prefix."""
         params = {"delimiter": "/", "prefix": prefix, "max-keys": str(most)}
         if marker:
@@ -168,6 +187,10 @@ def _read_page(body: bytes) -> _Page:
     is_cut = get(root, "IsTruncated") == "true"
     following = (get(root, "NextMarker") or last) if is_cut else ""
     return files, following, bool(contents or prefixes)
+
+
+def _period(series: Series, stamp: str | None) -> tuple[int, int] | None:
+    return period_of(f"{file_stem(series)}{stamp}.zip") if stamp else None
 
 
 def _quoted(path: str) -> str:

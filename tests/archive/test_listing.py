@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from airflow_provider_binance.archive.folder import Folder, Listed
 from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import Partition, file_at, folder, period_of, published_by
 from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.errors import UnreachableError
-from airflow_provider_binance.market import Market, iso
+from airflow_provider_binance.market import DAY_US, Market, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.simulator.server import Simulator
 
@@ -69,18 +72,17 @@ def test_a_listing_without_next_marker_goes_on_from_its_last_key(archive, config
     answer = archive.answer
 
     def paged(handler):
-        archive.files["/listing"] = pages[1] if "marker=" in handler.path else pages[0]
+        cut, rest = ("monthly" not in handler.path and page for page in pages)
+        archive.files["/listing"] = (rest if "marker=" in handler.path else cut) or _page([], cut=False)
         answer(handler)
 
     archive.answer = paged
     http = ArchiveHttp(config)
     listing = ArchiveListing(config, http, None)
-    files = listing.files(BTC, Partition.DAILY)
-    assert sorted(files) == ["BTCUSDT-1m-2024-01-01.zip", "BTCUSDT-1m-2024-01-02.zip"]
-    assert files["BTCUSDT-1m-2024-01-01.zip"].size == 77
-    assert len(archive.log) == 2
-    listing.files(BTC, Partition.DAILY)
-    assert len(archive.log) == 2
+    last = listing.last_file(BTC)
+    assert last is not None
+    assert iso(last[1]) == "2024-01-03T00:00:00Z"
+    assert len(archive.log) == 3
     http.close()
 
 
@@ -90,8 +92,83 @@ def test_what_is_no_listing_is_refused_by_name(archive, config, body):
     archive.files["/listing"] = body
     http = ArchiveHttp(config, sleep=lambda seconds: None)
     with pytest.raises(UnreachableError, match="listing of data/spot/daily"):
-        ArchiveListing(config, http, None).files(BTC, Partition.DAILY)
+        ArchiveListing(config, http, None).folder(BTC, file_at(BTC, Partition.DAILY, JANUARY))
     http.close()
+
+
+def test_days_are_listed_from_the_month_that_is_asked_for(archive, config):
+    """One page serves the days of its month and those after it; months are listed once, from the first."""
+    archive.files["/listing"] = _page([f"BTCUSDT-1m-2024-01-{day:02d}.zip" for day in range(1, 5)], cut=False)
+    http = ArchiveHttp(config)
+    listing = ArchiveListing(config, http, None)
+    for day in range(6):
+        file = file_at(BTC, Partition.DAILY, JANUARY + day * DAY_US)
+        found = listing.folder(BTC, file).get(file.stamp)
+        assert (found.size if found else None) == (77 if day < 4 else None)
+    assert len(archive.log) == 1
+    assert "marker=data%2Fspot%2Fdaily%2Fklines%2FBTCUSDT%2F1m%2FBTCUSDT-1m-2024-01-01" in archive.log[0][0]
+    http.close()
+
+
+def test_a_file_that_vanished_is_not_listed_any_more(archive, config):
+    archive.files["/listing"] = _page(["BTCUSDT-1m-2024-01-01.zip", "BTCUSDT-1m-2024-01-02.zip"], cut=False)
+    http = ArchiveHttp(config)
+    listing = ArchiveListing(config, http, None)
+    first, second = (file_at(BTC, Partition.DAILY, JANUARY + day * DAY_US) for day in range(2))
+    assert listing.folder(BTC, first).first == "2024-01-01"
+    listing.forget(first)
+    assert listing.folder(BTC, first).get(first.stamp) is None
+    assert listing.ask(first) is None
+    assert listing.folder(BTC, second).get(second.stamp) is not None
+    http.close()
+
+
+class Kept:
+    """A cache in a dict."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def cache_get(self, key: str, max_age_seconds: float) -> bytes | None:
+        return self.kept.get(key)
+
+    def cache_put(self, key: str, value: bytes) -> None:
+        self.kept[key] = value
+
+
+def test_a_kept_listing_is_read_again_and_a_damaged_one_is_asked_anew(archive, config):
+    archive.files["/listing"] = _page(["BTCUSDT-1m-2024-01-01.zip"], cut=False)
+    production = config.model_copy(update={"environment": "production"})
+    http, kept = ArchiveHttp(config), Kept()
+    file = file_at(BTC, Partition.DAILY, JANUARY)
+    found = [ArchiveListing(production, http, kept).folder(BTC, file) for _ in range(2)]
+    assert found[0] == found[1]
+    assert len(archive.log) == 1
+    for damaged in (b"", b"{}", next(iter(kept.kept.values()))[:-5]):
+        kept.kept = dict.fromkeys(kept.kept, damaged)
+        assert ArchiveListing(production, http, kept).folder(BTC, file) == found[0]
+    assert len(archive.log) == 4
+    http.close()
+
+
+@given(
+    st.dictionaries(
+        st.dates().map(str),
+        st.builds(
+            Listed, st.integers(0, 10**12), st.text("0123456789abcdef-", max_size=36), st.none() | st.integers(0)
+        ),
+        max_size=40,
+    ),
+    st.dates().map(str),
+)
+def test_a_folder_says_what_was_put_into_it(files, other):
+    """Whatever is listed: found by its stamp, and nothing else is; packed and parsed it is the same."""
+    made = Folder.of("2000-01-01", "2024-01-31", files.items())
+    assert {stamp: made.get(stamp) for stamp in files} == files
+    assert made.get(other) == files.get(other)
+    assert (made.first, made.last) == (min(files, default=None), max(files, default=None))
+    assert Folder.parse(made.since, made.pack()) == made
+    assert made.without(other).get(other) is None
 
 
 def test_more_than_a_thousand_files_are_listed(config):
@@ -101,8 +178,6 @@ def test_more_than_a_thousand_files_are_listed(config):
         local = config.model_copy(update=settings)
         http = ArchiveHttp(local)
         listing = ArchiveListing(local, http, None)
-        days = listing.files(BTC, Partition.DAILY)
-        assert len(days) > 1000
         first = listing.first_file(BTC)
         last = listing.last_file(BTC)
         assert first is not None

@@ -109,12 +109,13 @@ def test_a_restricted_location_is_told_the_way_out(bench):
 def test_a_published_file_that_the_listing_lacks_is_asked_for_by_its_checksum(bench, mocker):
     """The listing ends early, the files are served: they are found, and read."""
     it = bench()
-    whole = ArchiveListing._fetched
+    whole = ArchiveListing._page
 
-    def stale(self, prefix):
-        return {name: entry for name, entry in whole(self, prefix).items() if "2024-06-1" not in name}
+    def stale(self, *asked):
+        files, marker, some = whole(self, *asked)
+        return {name: entry for name, entry in files.items() if "2024-06-1" not in name}, marker, some
 
-    mocker.patch.object(ArchiveListing, "_fetched", stale)
+    mocker.patch.object(ArchiveListing, "_page", stale)
     report = it.load(start="2024-06-08", end="2024-06-13")
     assert (report.loads[0].archive_files, report.loads[0].rest_requests, report.exit_status) == (5, 0, 0)
     assert len(it.asked("2024-06-10.zip.CHECKSUM")) == 2  # asked whether it is there, then for its hash
