@@ -1,7 +1,8 @@
 """What the ledger knows of a series' time line, as pure functions over ranges.
 
 A range is never less known than before: each state has a rank, and an incoming range takes the place of what has the
-same rank or a lower one. A confirmation by an archive file is not lost to a later provisional answer.
+same rank or a lower one. A confirmation by an archive file is not lost to a later provisional answer, nor to a file
+that was published before it.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ Stretch = tuple[int, int, str, str]
 
 
 def overlay(
-    existing: Sequence[CoverageRange], incoming: Iterable[CoverageRange], *, count: Callable[[int, int], int]
+    existing: Sequence[CoverageRange],
+    incoming: Iterable[CoverageRange],
+    *,
+    count: Callable[[int, int], int],
+    outranks: Callable[[str, str], bool] = lambda old, new: False,
 ) -> list[CoverageRange]:
     """The ranges after `incoming`, one after the other, was laid over `existing`: ascending, not overlapping, merged.
 
     Neighbours merge only when they say the same (state, confirmation, evidence, time of the next check).
     `count(start_us, end_us)` gives the rows of the fragment of a range that had rows and was split.
+    `outranks(old, new)` tells, by their SHA-256, whether the rows of one archive file stay though another one differs.
     """
     ranges = sorted(existing, key=lambda r: r.start_us)
     for new in incoming:
         if new.start_us < new.end_us:
-            ranges = _lay(ranges, new, count)
+            ranges = _lay(ranges, new, count, outranks)
     return _merge(ranges)
 
 
@@ -110,7 +116,12 @@ def _is_waiting(known: CoverageRange, now_us: int) -> bool:
     return known.state == State.UNPUBLISHED and known.next_check_at_us is not None and known.next_check_at_us > now_us
 
 
-def _lay(ranges: list[CoverageRange], new: CoverageRange, count: Callable[[int, int], int]) -> list[CoverageRange]:
+def _lay(
+    ranges: list[CoverageRange],
+    new: CoverageRange,
+    count: Callable[[int, int], int],
+    outranks: Callable[[str, str], bool],
+) -> list[CoverageRange]:
     """`ranges` with `new` on top, where `new` may take the place of what is there."""
     first = bisect_right(ranges, new.start_us, key=lambda r: r.end_us)
     out = ranges[:first]
@@ -123,18 +134,24 @@ def _lay(ranges: list[CoverageRange], new: CoverageRange, count: Callable[[int, 
         out.extend(_part(old, old.start_us, new.start_us, count))
         out.extend(_part(new, at, old.start_us, count))
         start, end = max(old.start_us, new.start_us), min(old.end_us, new.end_us)
-        out.extend(_part(*_winner(old, new, start, end), count))
+        out.extend(_part(*_winner(old, new, start, end, outranks), count))
         out.extend(_part(old, new.end_us, old.end_us, count))
         at = end
     out.extend(_part(new, at, new.end_us, count))
     return out
 
 
-def _winner(old: CoverageRange, new: CoverageRange, start: int, end: int) -> tuple[CoverageRange, int, int]:
+def _winner(
+    old: CoverageRange, new: CoverageRange, start: int, end: int, outranks: Callable[[str, str], bool]
+) -> tuple[CoverageRange, int, int]:
     """Which of two overlapping ranges holds for their common `[start, end)`."""
     if _RANK[new.state] < _RANK[old.state]:
         return old, start, end
-    if new.state == old.state == State.COMPLETE and old.confirmed_by and not new.confirmed_by:
+    if (
+        new.state == old.state == State.COMPLETE
+        and old.confirmed_by
+        and (not new.confirmed_by or outranks(old.confirmed_by, new.confirmed_by))
+    ):
         # Asked again by a lower source: the file's word stands, only the time of the check is newer.
         kept = replace(old, checked_at_us=max(old.checked_at_us, new.checked_at_us))
         if (start, end) == (new.start_us, new.end_us):

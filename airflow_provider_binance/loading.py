@@ -141,7 +141,10 @@ class Loader:
             rows = rows.within(bounds) if bounds else rows.between(0, 0)
             for scan, (start_us, end_us) in zip(scans, bounds, strict=True):
                 scan.feed(list(rows.between(start_us, end_us).times_us()))
-            line = LedgerLine(Source.ARCHIVE, piece.file.path, started_us, self.run_ref, archive.sha256, part, parts)
+            line = LedgerLine(
+                Source.ARCHIVE, piece.file.path, started_us, self.run_ref, archive.sha256, part, parts,
+                archive.last_modified_us, archive.etag,
+            )  # fmt: skip
             coverage: list[CoverageRange] = []
             if part == parts:
                 for scan, stretch in zip(scans, stretches, strict=True):

@@ -126,7 +126,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """The line of `ingest_log` that commits with a batch."""
+    """The line of `ingest_log` that commits with a batch; `published_us` and `etag` are those of an archive file."""
 
     source: Source
     source_ref: str
@@ -135,6 +135,8 @@ class LedgerLine:
     sha256: str | None = None
     part: int = 1
     parts: int = 1
+    published_us: int | None = None
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

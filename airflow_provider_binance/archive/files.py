@@ -46,6 +46,7 @@ class FetchedFile:
     size: int
     last_modified_us: int
     bytes_downloaded: int
+    etag: str | None = None
 
     def parts(self) -> Iterator[tuple[int, int, bytes]]:
         """`(part, parts, csv)` with whole lines each. Raises CorruptArchiveError for a zip that is not one CSV."""
@@ -122,7 +123,9 @@ def _fetch_once(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> 
         raise
     download.content.seek(0)
     modified = download.last_modified_us if download.last_modified_us is not None else file.end_us
-    return FetchedFile(file, download.content, actual, download.size, modified, download.received)
+    return FetchedFile(
+        file, download.content, actual, download.size, modified, download.received, download.etag
+    )  # fmt: skip
 
 
 class _Download:
@@ -136,6 +139,7 @@ class _Download:
         self.size = 0
         self.received = 0
         self.last_modified_us: int | None = None
+        self.etag: str | None = None
 
     def take(self, answer: requests.Response) -> None:
         """Read one answer to its end. Raises UnreachableError if it ends before its Content-Length."""
@@ -151,6 +155,7 @@ class _Download:
         if (stamp := answer.headers.get("Last-Modified")) is not None:
             self.last_modified_us = to_us(parsedate_to_datetime(stamp))
         etag = answer.headers.get("ETag")
+        self.etag = etag.strip('"') if etag else None
         try:
             for block in answer.iter_content(_BLOCK):
                 self.content.write(block)

@@ -22,7 +22,10 @@ Row = tuple[int | str | None, ...]
 
 
 class ArchiveLine(NamedTuple):
-    """One line of `ingest_log` whose source is an archive file: which file gave (or lacked) what range."""
+    """One line of `ingest_log` whose source is an archive file: which file gave (or lacked) what range.
+
+    `published_us` and `etag` are None in lines of before migration 0002.
+    """
 
     source_ref: str
     sha256: str | None
@@ -30,6 +33,8 @@ class ArchiveLine(NamedTuple):
     end_us: int
     part: int
     parts: int
+    published_us: int | None = None
+    etag: str | None = None
 
 
 class Store(ABC):

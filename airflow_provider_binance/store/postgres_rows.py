@@ -13,7 +13,7 @@ from psycopg import errors
 from airflow_provider_binance.records import Batch, Rows, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.corrections import key_head
-from airflow_provider_binance.store.precedence import outranks
+from airflow_provider_binance.store.precedence import standing
 from airflow_provider_binance.store.schema import data_table, literal, qualified, quoted
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class _Difference:
         self.columns = [quoted(name) for name in rows.columns]
         self.key = [quoted(name) for name in dataset.key]
         self.others = [column for column in self.columns if column not in self.key]
+        # NULL is what a source does not carry: it takes no value's place, and any value takes its.
+        self.nullable = {quoted(name) for name in rows.columns if dataset.column(name).nullable}
         self.time = quoted(dataset.time_column)
         # Both sides of the join are bounded by the first column of the key: else it would read the whole series.
         first = self.key[0]
@@ -110,7 +112,7 @@ class _Difference:
     def _find(self) -> int:
         """Put aside the rows that are lacking or differ; returns how many."""
         names = ", ".join(["n.series_id", *(f"n.{column}" for column in self.columns)])
-        differs = " OR ".join(f"d.{column} IS DISTINCT FROM n.{column}" for column in self.others) or "false"
+        differs = " OR ".join(map(self._differs, self.others)) or "false"
         return self.store._change(
             f"INSERT INTO ingest_new SELECT {names}, d.series_id IS NULL "
             f"FROM ingest_stage n LEFT JOIN {self.table} d ON {self.same} WHERE d.series_id IS NULL OR {differs}",
@@ -118,39 +120,53 @@ class _Difference:
         )
 
     def _keep(self) -> int:
-        """Take out the rows whose stored ones come from a higher source; returns how many."""
+        """Take out the rows whose stored ones come from a higher source; returns how many.
+
+        Columns that the higher source did not carry are filled.
+        """
         store, batch = self.store, self.batch
         store._change(
             "CREATE TEMPORARY TABLE ingest_origin (range_start timestamptz, range_end timestamptz, source text, "
             "outranks boolean) ON COMMIT DROP"
         )
         spans = store._read_sources(batch.dataset, batch.series, batch.start_us, batch.end_us)
+        own = standing(batch.line.source, batch.line.source_ref, batch.line.published_us)
+        higher = [span.standing > own for span in spans]
         with store._db.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO ingest_origin VALUES (%s, %s, %s, %s)",
                 [
-                    (
-                        store._time(s.start_us),
-                        store._time(s.end_us),
-                        str(s.source),
-                        outranks(s.source, batch.line.source),
-                    )
-                    for s in spans
+                    (store._time(span.start_us), store._time(span.end_us), str(span.source), is_higher)
+                    for span, is_higher in zip(spans, higher, strict=True)
                 ],
             )
-        if not any(outranks(span.source, batch.line.source) for span in spans):
+        if not any(higher):
             return 0
-        return store._change(
-            f"DELETE FROM ingest_new n USING ingest_origin o WHERE NOT n.is_new AND o.outranks "
+        outranked = (
+            f"{self.same} AND NOT n.is_new AND o.outranks "
             f"AND n.{self.time} >= o.range_start AND n.{self.time} < o.range_end"
         )
+        fills = " OR ".join(f"d.{c} IS NULL AND n.{c} IS NOT NULL" for c in self.others if c in self.nullable)
+        kept = store._change(
+            f"DELETE FROM ingest_new n USING ingest_origin o, {self.table} d "
+            f"WHERE {outranked} AND NOT ({fills or 'false'})",
+            self.bounds,
+        )
+        if fills:
+            sets = ", ".join(
+                f"{c} = COALESCE(d.{c}, n.{c})" if c in self.nullable else f"{c} = d.{c}" for c in self.others
+            )
+            store._change(
+                f"UPDATE ingest_new n SET {sets} FROM ingest_origin o, {self.table} d WHERE {outranked}", self.bounds
+            )
+        return kept
 
     def _correct(self) -> None:
         """Write a line of `corrections` for every value that is about to change."""
         dataset, store = self.batch.dataset, self.store
         values = ", ".join(
             f"({literal(name)}, {_text(dataset, name, 'd')}, {_text(dataset, name, 'n')}, "
-            f"d.{quoted(name)} IS DISTINCT FROM n.{quoted(name)})"
+            f"{self._differs(quoted(name))})"
             for name in self.rows.columns
             if name not in dataset.key
         ).replace("%", "%%")
@@ -171,11 +187,16 @@ class _Difference:
         )
 
     def _update(self) -> int:
-        sets = ", ".join(f"{column} = n.{column}" for column in self.others)
+        sets = ", ".join(f"{c} = COALESCE(n.{c}, d.{c})" if c in self.nullable else f"{c} = n.{c}" for c in self.others)
         return self.store._change(
             f"UPDATE {self.table} d SET {sets} FROM ingest_new n WHERE {self.same} AND NOT n.is_new",
             self.bounds,
         )
+
+    def _differs(self, column: str) -> str:
+        if column in self.nullable:
+            return f"(n.{column} IS NOT NULL AND d.{column} IS DISTINCT FROM n.{column})"
+        return f"d.{column} IS DISTINCT FROM n.{column}"
 
 
 def _text(dataset: Dataset, name: str, of: str) -> str:

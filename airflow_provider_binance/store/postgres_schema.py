@@ -138,6 +138,11 @@ END $$""",
     )
 
 
+def published(schema: str | None) -> tuple[str, ...]:
+    """When an archive file was published, and the ETag that tells whether it was again."""
+    return (f"ALTER TABLE {qualified('ingest_log', schema)} ADD COLUMN published_at timestamptz, ADD COLUMN etag text",)
+
+
 def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     """The physical table of a dataset and the view that users read."""
     table, view = qualified(data_table(dataset), schema), qualified(dataset.name, schema)

@@ -1,6 +1,7 @@
 """Which source a stored row came from, told by the ledger, and whether another may take its place.
 
-Archive files outrank REST, REST outranks the stream; among equals the newest wins.
+Archive files outrank REST, REST outranks the stream. Of two archive files the one that was published last counts, a
+daily file before a monthly one of the same moment, whichever was loaded first.
 """
 
 from __future__ import annotations
@@ -14,27 +15,58 @@ from airflow_provider_binance.records import CoverageRange, Source, State
 RANK = {Source.STREAM: 0, Source.REST: 1, Source.ARCHIVE: 2}
 
 
+class Standing(NamedTuple):
+    """What a source's word is worth: the greater one stays, and of two equal ones the one that comes last."""
+
+    rank: int
+    published_us: int = 0
+    is_daily: bool = False
+
+
+class Line(NamedTuple):
+    """A line of `ingest_log`, as far as it tells where rows came from."""
+
+    start_us: int
+    end_us: int
+    source: Source
+    standing: Standing
+    sha256: str | None = None
+
+
 class Span(NamedTuple):
     """The rows in `[start_us, end_us)` came from `source`."""
 
     start_us: int
     end_us: int
     source: Source
+    standing: Standing
 
 
-def outranks(old: Source, new: Source) -> bool:
-    """Whether rows of `old` stay when `new` says otherwise."""
-    return RANK[old] > RANK[new]
+def standing(source: Source, source_ref: str = "", published_us: int | None = None) -> Standing:
+    """The standing of what `source_ref` names; a file of unknown date is older than any other."""
+    if published_us is None:
+        return Standing(RANK[source])
+    return Standing(RANK[source], published_us, "/daily/" in source_ref)
 
 
-def sources(start_us: int, end_us: int, coverage: Iterable[CoverageRange], lines: Sequence[Span]) -> list[Span]:
+def file_standings(lines: Iterable[Line]) -> dict[str, Standing]:
+    """The standing of each archive file, by its SHA-256; one that was published twice has its last date's."""
+    found: dict[str, Standing] = {}
+    for line in lines:
+        if line.sha256:
+            found[line.sha256] = max(line.standing, found.get(line.sha256, line.standing))
+    return found
+
+
+def sources(start_us: int, end_us: int, coverage: Iterable[CoverageRange], lines: Sequence[Line]) -> list[Span]:
     """Where the rows in `[start_us, end_us)` came from, ascending; spans that the ledger cannot tell are left out.
 
-    `lines` are the ledger's lines that overlap the window, oldest first. What a file confirmed is the archive's. The
-    rest is said by the newest line; but a complete range that no file confirms was not filled by one, and the stream
-    never hides REST.
+    `lines` are the ledger's lines that overlap the window, oldest first. What a file confirmed is that file's. The rest
+    is said by the line of the highest standing, the newest among equals; but a complete range that no file confirms was
+    not filled by one.
     """
-    newest = lines[::-1]
+    best = sorted(lines, key=lambda line: line.standing)[::-1]
+    files = file_standings(lines)
     known = list(coverage)
     spans: list[Span] = []
     free = [(start_us, end_us)]
@@ -47,15 +79,17 @@ def sources(start_us: int, end_us: int, coverage: Iterable[CoverageRange], lines
             for low, high in within if within is not None else [(claim.start_us, claim.end_us)]:
                 start, end = max(low, claim.start_us), min(high, claim.end_us)
                 taken, free = _take(free, start, end)
-                spans.extend(Span(a, b, claim.source) for a, b in taken)
+                spans.extend(Span(a, b, claim.source, claim.standing) for a, b in taken)
 
-    paint(Span(r.start_us, r.end_us, Source.ARCHIVE) for r in known if r.confirmed_by)
+    unknown = standing(Source.ARCHIVE)
+    paint(
+        Span(r.start_us, r.end_us, Source.ARCHIVE, files.get(r.confirmed_by, unknown)) for r in known if r.confirmed_by
+    )
+    claims = [Span(*line[:4]) for line in best]
     provisional = [(r.start_us, r.end_us) for r in known if r.state == State.COMPLETE and not r.confirmed_by]
     if provisional:
-        for source in (Source.REST, Source.STREAM):
-            paint((line for line in newest if line.source == source), provisional)
-    paint(line for line in newest if line.source != Source.STREAM)
-    paint(line for line in newest if line.source == Source.STREAM)
+        paint((claim for claim in claims if claim.source != Source.ARCHIVE), provisional)
+    paint(claims)
     return sorted(spans)
 
 
@@ -84,7 +118,7 @@ class Origins:
         self._spans = spans
         self._starts = [span.start_us for span in spans]
 
-    def at(self, at_us: int) -> Source | None:
-        """The source of the row at `at_us`, None if the ledger cannot tell."""
+    def at(self, at_us: int) -> Span | None:
+        """The span of the row at `at_us`, None if the ledger cannot tell."""
         index = bisect_right(self._starts, at_us) - 1
-        return self._spans[index].source if index >= 0 and at_us < self._spans[index].end_us else None
+        return self._spans[index] if index >= 0 and at_us < self._spans[index].end_us else None

@@ -1,8 +1,8 @@
 """The tables, said once for both databases: what a migration is, and how the DDL is made from the registry.
 
 The ledger's tables (`ingest_log`, `coverage`, `corrections`, `schema_version`, `series`) are migration 0001, together
-with the first dataset. Every further registered dataset is a migration named after it. Later changes of the ledger are
-further numbered migrations, appended here.
+with the first dataset. Later changes of the ledger are further numbered migrations, after it; every further registered
+dataset is a migration named after it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
 #: What `min_reader_version` is compared with: this code reads stores that ask for this version or less.
 READER_VERSION = 1
 #: The number of the newest numbered migration.
-VERSION = 1
+VERSION = 2
+#: The migration that lets `ingest_log` tell when an archive file was published. A store may lack it where the role may
+#: not ALTER: there the file that was loaded last counts as the newest.
+PUBLISHED = "0002_published_at"
 #: The dataset whose tables belong to migration 0001.
 FIRST_DATASET = "klines"
 
@@ -38,6 +41,8 @@ class Ddl(Protocol):
     """How one database spells the tables; `schema` is the namespace, already resolved, or None."""
 
     def ledger(self, schema: str | None) -> tuple[str, ...]: ...
+
+    def published(self, schema: str | None) -> tuple[str, ...]: ...
 
     def dataset(self, dataset: Dataset, schema: str | None) -> tuple[str, ...]: ...
 
@@ -82,6 +87,8 @@ def migrations(dialect: str, schema: str | None) -> list[Migration]:
         if dataset.name == FIRST_DATASET:
             statements = ddl.ledger(schema) + statements
         found.append(Migration(1, migration_name(dataset), statements, dataset.name))
+        if dataset.name == FIRST_DATASET:
+            found.append(Migration(2, PUBLISHED, ddl.published(schema)))
     return found
 
 

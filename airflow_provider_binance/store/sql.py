@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from airflow_provider_binance.coverage import overlay
 from airflow_provider_binance.errors import StoreError
 from airflow_provider_binance.market import iso
-from airflow_provider_binance.records import Batch, CoverageRange, Series, WriteResult
+from airflow_provider_binance.records import Batch, CoverageRange, Series, Source, WriteResult
 from airflow_provider_binance.registry import Continuity, Dataset
 from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.store.precedence import Standing, file_standings, standing
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_read import OF_SERIES, SqlReader, of
 
@@ -58,10 +60,14 @@ class SqlStore(SqlReader):
     def _write_line(self, batch: Batch, result: WriteResult) -> None:
         """Insert the line of `ingest_log`."""
         line = batch.line
+        published: list[Any] = []
+        if self._has_published:
+            published = [None if line.published_us is None else self._time(line.published_us), line.etag]
         self._change(
             f'INSERT INTO {self._table("ingest_log")} (dataset, market, symbol, "interval", range_start, range_end, '
             f"source, source_ref, sha256, part, parts, rows_read, rows_inserted, rows_updated, rows_unchanged, "
-            f"started_at, finished_at, run_ref) VALUES ({', '.join(['%s'] * 18)})",
+            f"started_at, finished_at, run_ref{', published_at, etag' if published else ''}) "
+            f"VALUES ({', '.join(['%s'] * (18 + len(published)))})",
             [
                 *of(batch.dataset.name, batch.series),
                 self._time(batch.start_us),
@@ -78,6 +84,7 @@ class SqlStore(SqlReader):
                 self._time(line.started_at_us),
                 self._time(self.clock()),
                 line.run_ref,
+                *published,
             ],
         )
 
@@ -88,7 +95,9 @@ class SqlStore(SqlReader):
         start, end = min(r.start_us for r in ranges), max(r.end_us for r in ranges)
         # Neighbours that only touch are read too: they may merge.
         before = self._read_coverage(dataset, series, start - 1, end + 1)
-        after = overlay(before, ranges, count=self._counter(dataset, series))
+        after = overlay(
+            before, ranges, count=self._counter(dataset, series), outranks=self._file_order(dataset, series, start, end)
+        )
         if dataset.continuity is Continuity.ID:
             after = [known if known in before else self._with_ids(dataset, series, known) for known in after]
         table, old, new = self._table("coverage"), set(before), set(after)
@@ -106,6 +115,19 @@ class SqlStore(SqlReader):
                     f"VALUES ({', '.join(['%s'] * 14)})",
                     [*of(dataset.name, series), *self._coverage_values(known)],
                 )
+
+    def _file_order(self, dataset: Dataset, series: Series, start_us: int, end_us: int) -> Callable[[str, str], bool]:
+        """Whether one archive file outranks another, by their SHA-256; the ledger is read when it is first asked."""
+
+        @cache
+        def standings() -> dict[str, Standing]:
+            return file_standings(self._read_lines(dataset, series, start_us, end_us))
+
+        def outranks(old: str, new: str) -> bool:
+            unknown = standing(Source.ARCHIVE)
+            return old != new and standings().get(old, unknown) > standings().get(new, unknown)
+
+        return outranks
 
     def _coverage_values(self, known: CoverageRange) -> list[Any]:
         next_check = known.next_check_at_us

@@ -5,6 +5,7 @@ Shared statements have `%s` for values; table names come from `_table`, times go
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from abc import abstractmethod
@@ -12,11 +13,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from airflow_provider_binance.errors import EnvironmentMismatchError, StoreVersionError
+from airflow_provider_binance.errors import EnvironmentMismatchError, StoreRightsError, StoreVersionError
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.base import Store
-from airflow_provider_binance.store.schema import READER_VERSION, Migration, ddl_of, migration_name, migrations, quoted
+from airflow_provider_binance.store.schema import (
+    PUBLISHED,
+    READER_VERSION,
+    Migration,
+    ddl_of,
+    migration_name,
+    migrations,
+    quoted,
+)
+
+log = logging.getLogger(__name__)
 
 
 def wall_clock_us() -> int:
@@ -125,6 +136,8 @@ class SqlBase(Store):
             self._applied = frozenset()  # a long-lived store meets a newer schema here at the latest
             if not self._readable():
                 self._make_tables("this database has no tables of this package yet")
+            elif self._create and not self._has_published:
+                self._bring_up_to_date()
             if (recorded := self._read_environment()) is None:
                 try:
                     self._lock_schema()
@@ -175,6 +188,19 @@ class SqlBase(Store):
                 f"`binance-ingest migrate`, or have the owner run what `binance-ingest migrate --sql` prints"
             )
         self.migrate()
+
+    def _bring_up_to_date(self) -> None:
+        """Apply what an older store lacks, where this role may; it serves without."""
+        try:
+            self.migrate()
+        except StoreRightsError as error:
+            log.warning("%s goes on without %s: have its owner run `binance-ingest migrate` (%s)",
+                        self.url, PUBLISHED, error)  # fmt: skip
+
+    @property
+    def _has_published(self) -> bool:
+        """Whether `ingest_log` tells when an archive file was published."""
+        return PUBLISHED in self._applied
 
     def _read_applied(self) -> frozenset[str]:
         """The names of the applied migrations; raises StoreVersionError if this code is too old for them."""

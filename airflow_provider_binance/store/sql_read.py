@@ -10,7 +10,7 @@ from airflow_provider_binance.records import CoverageRange, Series, Source, Stat
 from airflow_provider_binance.registry import Continuity, Dataset, Kind
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.base import ArchiveLine, Row
-from airflow_provider_binance.store.precedence import Span, sources
+from airflow_provider_binance.store.precedence import Line, Span, sources, standing
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_base import SqlBase
 
@@ -101,9 +101,9 @@ class SqlReader(SqlBase):
             if not self._readable():
                 return []
             lines = self._query(
-                f"SELECT source_ref, sha256, {self._us('range_start')}, {self._us('range_end')}, part, parts "
-                f"FROM {self._table('ingest_log')} WHERE {OF_SERIES} AND source = 'archive' "
-                f"AND range_start < %s AND range_end > %s ORDER BY id",
+                f"SELECT source_ref, sha256, {self._us('range_start')}, {self._us('range_end')}, part, parts, "
+                f"{self._published_columns()} FROM {self._table('ingest_log')} "
+                f"WHERE {OF_SERIES} AND source = 'archive' AND range_start < %s AND range_end > %s ORDER BY id",
                 [*of(series.dataset, series), self._time(end_us), self._time(start_us)],
             )
         return [ArchiveLine(*line) for line in lines]
@@ -126,13 +126,24 @@ class SqlReader(SqlBase):
 
     def _read_sources(self, dataset: Dataset, series: Series, start_us: int, end_us: int) -> list[Span]:
         """Where the stored rows of a window came from, as the ledger tells it."""
+        told = self._read_lines(dataset, series, start_us, end_us)
+        return sources(start_us, end_us, self._read_coverage(dataset, series, start_us, end_us), told)
+
+    def _read_lines(self, dataset: Dataset, series: Series, start_us: int, end_us: int) -> list[Line]:
+        """The ledger's lines that overlap a window, oldest first, as far as they tell where rows came from."""
         lines = self._query(
-            f"SELECT {self._us('range_start')}, {self._us('range_end')}, source FROM {self._table('ingest_log')} "
+            f"SELECT {self._us('range_start')}, {self._us('range_end')}, source, source_ref, sha256, "
+            f"{self._published_columns()} FROM {self._table('ingest_log')} "
             f"WHERE {OF_SERIES} AND range_start < %s AND range_end > %s ORDER BY id",
             [*of(dataset.name, series), self._time(end_us), self._time(start_us)],
         )
-        told = [Span(start, end, Source(source)) for start, end, source in lines]
-        return sources(start_us, end_us, self._read_coverage(dataset, series, start_us, end_us), told)
+        return [
+            Line(start, end, Source(source), standing(Source(source), ref, published), sha256)
+            for start, end, source, ref, sha256, published, _ in lines
+        ]
+
+    def _published_columns(self) -> str:
+        return f"{self._us('published_at')}, etag" if self._has_published else "NULL, NULL"
 
     def _find_series(self, series: Series) -> int | None:
         """The series' number, None if the store has never met it."""

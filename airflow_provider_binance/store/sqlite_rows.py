@@ -13,10 +13,10 @@ from decimal import Decimal, InvalidOperation
 from itertools import islice
 
 from airflow_provider_binance.market import iso
-from airflow_provider_binance.records import Batch, Rows, Source, WriteResult
+from airflow_provider_binance.records import Batch, Rows, WriteResult
 from airflow_provider_binance.registry import Kind
 from airflow_provider_binance.store.corrections import key_head
-from airflow_provider_binance.store.precedence import Origins, Span, outranks
+from airflow_provider_binance.store.precedence import Origins, Span, standing
 from airflow_provider_binance.store.schema import data_table, quoted
 
 Value = int | str | None
@@ -75,6 +75,7 @@ class _Comparison:
         self.key = [columns.index(name) for name in dataset.key]
         self.others = [i for i in range(len(columns)) if i not in self.key]
         self.head = key_head(dataset, batch.series)
+        self.own = standing(batch.line.source, batch.line.source_ref, batch.line.published_us)
         table, names = quoted(data_table(dataset)), ", ".join(quoted(name) for name in columns)
         self.select = (
             f"SELECT {names} FROM {table} WHERE series_id = {series_id} AND {quoted(dataset.key[0])} BETWEEN ? AND ?"
@@ -106,6 +107,9 @@ class _Comparison:
                 new.append(row)
             elif old != row and self._differing(old, row):
                 if self._stays(row):
+                    # Columns that the higher source did not carry are filled.
+                    row = tuple(new if was is None else was for was, new in zip(old, row, strict=True))
+                if old == row:
                     kept += 1
                 else:
                     changed.append((old, row))
@@ -118,12 +122,13 @@ class _Comparison:
         return tuple(row[i] for i in self.key)
 
     def _differing(self, old: Sequence[Value], new: Sequence[Value]) -> list[int]:
+        # NULL is what a source does not carry: it takes no value's place, and any value takes its.
         return [
             i for i in self.others
-            if old[i] != new[i] and not (self.kinds[i] is Kind.DECIMAL and _equal(old[i], new[i]))
+            if old[i] != new[i] is not None and not (self.kinds[i] is Kind.DECIMAL and _equal(old[i], new[i]))
         ]  # fmt: skip
 
-    def _origin(self, row: Tuple) -> Source | None:
+    def _origin(self, row: Tuple) -> Span | None:
         if self._origins is None:
             self._origins = Origins(self._spans())
         at = row[self.time]
@@ -132,14 +137,14 @@ class _Comparison:
 
     def _stays(self, row: Tuple) -> bool:
         origin = self._origin(row)
-        return origin is not None and outranks(origin, self.batch.line.source)
+        return origin is not None and origin.standing > self.own
 
     def _replace(self, changed: Iterable[tuple[Tuple, Tuple]]) -> int:
         corrections, updates = [], []
         dataset, source = self.batch.dataset.name, str(self.batch.line.source)
         for old, new in changed:
             origin, key = self._origin(new), self._key_text(new)
-            came_from = None if origin is None else str(origin)
+            came_from = None if origin is None else str(origin.source)
             corrections += [
                 (
                     dataset,
@@ -153,7 +158,7 @@ class _Comparison:
                 )
                 for i in self._differing(old, new)
             ]
-            updates.append((*(new[i] for i in self.others), *self._key(new)))
+            updates.append((*(old[i] if new[i] is None else new[i] for i in self.others), *self._key(new)))
         self.db.executemany(
             "INSERT INTO corrections (dataset, key, column_name, old_value, new_value, old_source, new_source, "
             "corrected_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

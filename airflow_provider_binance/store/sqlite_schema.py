@@ -105,6 +105,14 @@ END""",
     )
 
 
+def published(schema: str | None) -> tuple[str, ...]:
+    """When an archive file was published, and the ETag that tells whether it was again."""
+    return (
+        "ALTER TABLE ingest_log ADD COLUMN published_at INTEGER",
+        "ALTER TABLE ingest_log ADD COLUMN etag TEXT",
+    )
+
+
 def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     """The physical table of a dataset, the view that users read, and the view with REAL columns and ISO times."""
     table = quoted(data_table(dataset))

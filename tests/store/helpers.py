@@ -12,6 +12,7 @@ from airflow_provider_binance.market import Market
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State
 from airflow_provider_binance.registry import KLINES, Column, Continuity, Dataset, Kind
 from airflow_provider_binance.rows import TupleRows, Value
+from airflow_provider_binance.store.schema import PUBLISHED
 from tests.fix_postgres import driver_url
 
 MINUTE = 60_000_000
@@ -86,8 +87,12 @@ def batch_of(
     sha256: str | None = None,
     part: int = 1,
     parts: int = 1,
+    ref: str = "",
+    published_us: int | None = None,
+    etag: str | None = None,
 ) -> Batch:
-    line = LedgerLine(source, f"{source} {start}-{end}", T0, "run", sha256, part, parts)
+    ref = ref or f"{source} {start}-{end}"
+    line = LedgerLine(source, ref, T0, "run", sha256, part, parts, published_us, etag)
     made = None if rows is None else TupleRows(dataset, rows, columns)
     return Batch(dataset, series, at(start), at(end), made, line, coverage)
 
@@ -104,6 +109,13 @@ def plain(url: str, statement: str, values: Sequence[Any] = ()) -> list[tuple[An
     with psycopg.connect(driver_url(url)) as server:
         cursor = server.execute(statement, list(values) or None)
         return cursor.fetchall() if cursor.description else []
+
+
+def make_old(url: str) -> None:
+    """Take migration 0002 out again, as in a store of before it."""
+    plain(url, "ALTER TABLE ingest_log DROP COLUMN published_at")
+    plain(url, "ALTER TABLE ingest_log DROP COLUMN etag")
+    plain(url, "DELETE FROM schema_version WHERE name = %s", [PUBLISHED])
 
 
 def is_sqlite(url: str) -> bool:

@@ -17,7 +17,7 @@ from airflow_provider_binance.records import WriteResult
 from airflow_provider_binance.store import open_store, postgres_rows, schema_sql
 from airflow_provider_binance.store.postgres import PostgresStore
 from tests.fix_postgres import driver_url
-from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, plain
+from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, make_old, plain
 
 pytestmark = pytest.mark.postgres
 
@@ -167,6 +167,21 @@ def test_missing_rights_are_named_with_the_way_out(url: str, role: str) -> None:
         assert store.migrate() == []
         assert store.write(klines(0, 10)).rows_inserted == 10
         assert store.write(klines(0, 10, close="2")).rows_updated == 10
+
+
+def test_a_role_that_may_not_alter_goes_on_with_an_older_store(
+    url: str, role: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says what the owner should do, and loads."""
+    with open_store(url) as store:
+        store.migrate()
+    make_old(url)
+    for rights in ("USAGE ON SCHEMA public", "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"):
+        plain(url, f"GRANT {rights} TO ingest_test_role")
+    with open_store(role) as store:
+        store.ensure_environment("simulator")
+        assert "binance-ingest migrate" in caplog.text
+        assert store.write(klines(0, 10)).rows_inserted == 10
 
 
 def test_a_read_only_database_is_told(url: str) -> None:
