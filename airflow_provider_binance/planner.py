@@ -18,7 +18,7 @@ from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.reports import PieceReport
-from airflow_provider_binance.rest.pages import Page, plan_pages
+from airflow_provider_binance.rest.pages import Page, plan_pages, row_cost
 
 #: Bytes of a zipped kline, to price a file of unknown size (measured: 50).
 _ROW_BYTES = 50
@@ -145,8 +145,7 @@ def _cheapest(
         # A month's hole is asked of its days before REST: the archive's own word first.
         parts = _unread_days(series, interval, stretch, sources.find, now_us)
     else:
-        paging = dataset(series.dataset).rest[market]
-        row_price = min(weight / limit for limit, weight in paging.limits.items()) if by_rest else _NOWHERE
+        row_price = row_cost(market) if by_rest else _NOWHERE
         months = files_between(series, Partition.MONTHLY, stretch.start_us, stretch.end_us)
         parts = (
             part

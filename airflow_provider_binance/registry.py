@@ -44,11 +44,11 @@ class Column:
 class RestPaging:
     """How one market's REST route is paged: path, the limits worth asking for, and the width of its window.
 
-    `limits` maps a `limit` to its weight, charged at the higher of documented and measured.
+    `limits` ascend; what each weighs is in `rest/costs.py`.
     """
 
     path: str
-    limits: Mapping[int, int]
+    limits: tuple[int, ...]
     newest_first: bool = False
     max_window_days: int | None = None
 
@@ -102,10 +102,11 @@ KLINES = Dataset(
     has_interval=True,
     archive_folder="klines",
     rest={
-        Market.SPOT: RestPaging("/api/v3/klines", {1000: 2}),
-        # 499 costs 2 and 1500 costs 10: per unit of weight the small page carries 1.7 × the rows.
-        Market.UM: RestPaging("/fapi/v1/klines", {499: 2, 1500: 10}),
-        Market.CM: RestPaging("/dapi/v1/klines", {499: 2, 1500: 10}, newest_first=True, max_window_days=200),
+        # The highest limit of each weight, below the edges of the bands, where documentation and measurement agree (99
+        # and 499, not 100 and 500). Per unit of weight a page of 499 carries 1.7 × the rows of one of 1500.
+        Market.SPOT: RestPaging("/api/v3/klines", (1000,)),
+        Market.UM: RestPaging("/fapi/v1/klines", (99, 499, 1000, 1500)),
+        Market.CM: RestPaging("/dapi/v1/klines", (99, 499, 1000, 1500), newest_first=True, max_window_days=200),
     },
 )
 

@@ -24,13 +24,12 @@ from airflow_provider_binance.errors import (
 from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.rest.fetching import NOT_SERVED
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"\w{1,40}")
 _PATTERN = re.compile(r"[\w*?]{1,40}")
-#: Invalid symbol, and futures' symbol that is listed but not tradable.
-_NOT_SERVED = (-1121, -1122)
 #: A symbol's end is believed when its last kline or file is this old: a halt, or a symbol that some node leaves
 #: out of exchangeInfo for a while, must not be written down as the end of its life.
 _ENDED_FOR_US = 7 * DAY_US
@@ -198,7 +197,7 @@ class Symbols:
             try:
                 self._first[market, symbol] = self._rest.first_kline_us(market, symbol, "1m")
             except RequestRejectedError as error:
-                if error.code not in _NOT_SERVED:
+                if error.code not in NOT_SERVED:
                     raise
                 self._first[market, symbol] = None
         return self._first[market, symbol]

@@ -14,14 +14,6 @@ from airflow_provider_binance.market import DAY_US, Interval, Market
 from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rest.costs import charge
 
-# The highest limit of each weight: of one weight, the highest limit is the best. Below the edges of the bands, where
-# documentation and measurement agree (99 and 499, not 100 and 500).
-_LIMITS: dict[Market, tuple[int, ...]] = {
-    Market.SPOT: (1000,),
-    Market.UM: (99, 499, 1000, 1500),
-    Market.CM: (99, 499, 1000, 1500),
-}
-
 # Caps of Binance are round numbers: 100, 500, 1000. Holes of the exchange seldom leave one.
 ROUND = 100
 
@@ -46,6 +38,12 @@ def page_cost(market: Market, limit: int) -> int:
     return charge(KLINES.rest[market].path, {"limit": str(limit)}).weight
 
 
+def row_cost(market: Market) -> float:
+    """The weight of one row in the pages of a long window."""
+    limit = _cheapest(market)
+    return page_cost(market, limit) / limit
+
+
 def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int, *, few: bool = False) -> Iterator[Page]:
     """The pages of a window, ascending, without overlap.
 
@@ -55,8 +53,9 @@ def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int, *
     """
     at, stop = interval.align(start_us, end_us)
     rows = interval.count(at, stop) if few else 0
-    if few and 0 < rows <= _LIMITS[market][-1] and stop - at <= (_window_us(market) or stop):
-        limit = next(limit for limit in _LIMITS[market] if rows <= limit)
+    limits = KLINES.rest[market].limits
+    if few and 0 < rows <= limits[-1] and stop - at <= (_window_us(market) or stop):
+        limit = next(limit for limit in limits if rows <= limit)
         yield Page(at, stop, limit, page_cost(market, limit))
         return
     most_us = _window_us(market)
@@ -71,7 +70,7 @@ def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int, *
 
 def plan_cost(market: Market, interval: Interval, start_us: int, end_us: int) -> tuple[int, int]:
     """Requests and weight of a window, without making its pages."""
-    limits = _LIMITS[market]
+    limits = KLINES.rest[market].limits
     most_days = KLINES.rest[market].max_window_days
     if most_days and interval.size_us * limits[-1] > most_days * DAY_US:
         # Pages end where the window must: few, since such intervals are long.
@@ -108,7 +107,7 @@ def _window_us(market: Market) -> int:
 
 def _best_limit(market: Market, rows: int) -> int:
     """The limit of the first page of the best plan for so many rows."""
-    limits = _LIMITS[market]
+    limits = KLINES.rest[market].limits
     if rows > 3 * limits[-1]:
         return _cheapest(market)
     return -_best_plan(market, rows)[2]
@@ -117,7 +116,7 @@ def _best_limit(market: Market, rows: int) -> int:
 @cache
 def _cheapest(market: Market) -> int:
     """The limit whose rows weigh the least."""
-    return min(_LIMITS[market], key=lambda limit: page_cost(market, limit) / limit)
+    return min(KLINES.rest[market].limits, key=lambda limit: page_cost(market, limit) / limit)
 
 
 @cache
@@ -126,7 +125,7 @@ def _best_plan(market: Market, rows: int) -> tuple[int, int, int]:
     if rows <= 0:
         return (0, 0, 0)
     plans = []
-    for limit in _LIMITS[market]:
+    for limit in KLINES.rest[market].limits:
         weight, requests, _ = _best_plan(market, rows - limit)
         plans.append((weight + page_cost(market, limit), requests + 1, -limit))
     return min(plans)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rest.costs import UNKNOWN_WEIGHT, charge, pool_of
 
 
@@ -96,9 +95,3 @@ def test_futures_data_of_cm_is_in_the_weight_pool():
 )
 def test_who_needs_the_key(path, parameters, needs_key):
     assert charge(path, parameters).needs_key is needs_key
-
-
-def test_the_registry_says_the_same_weights():
-    for paging in KLINES.rest.values():
-        for limit, weight in paging.limits.items():
-            assert charge(paging.path, {"limit": str(limit)}).weight == weight

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market, to_us
-from airflow_provider_binance.rest import pages
+from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rest.pages import Page, bounds, next_page, page_cost, plan_cost, plan_pages
 
 T0 = 1_704_067_200_000_000  # 2024-01-01
@@ -106,7 +106,7 @@ def test_a_capped_page_of_cm_lacks_its_older_part():
 
 
 def test_limits_are_the_best_of_their_weight():
-    assert [page_cost(Market.UM, limit) for limit in pages._LIMITS[Market.UM]] == [1, 2, 5, 10]
+    assert [page_cost(Market.UM, limit) for limit in KLINES.rest[Market.UM].limits] == [1, 2, 5, 10]
 
 
 @pytest.mark.parametrize("market", list(Market))
