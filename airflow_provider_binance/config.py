@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
 from airflow_provider_binance.errors import ConfigError
+from airflow_provider_binance.keys import pem_text, secret_lines
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url
 
@@ -74,11 +76,16 @@ class BinanceConfig(BaseModel):
     ConfigError, which names the field, the value (never a secret one) and every way to set it.
     """
 
+    #: What reads these settings anew, a `Callable[[], BinanceConfig]`; None: they are what they are.
+    _source: ClassVar[Any] = None
+
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)
 
     api_key: SecretStr | None = Field(None, description="API key; public market data needs none")
     api_secret: SecretStr | None = Field(None, description="HMAC secret of the key")
-    private_key: SecretStr | None = Field(None, description="PEM text of an RSA or Ed25519 key, in place of the secret")
+    private_key: SecretStr | None = Field(
+        None, description="RSA or Ed25519 key in place of the secret: PEM text, or the absolute path of its file"
+    )
     private_key_password: SecretStr | None = Field(None, description="password of the private key")
     testnet: bool = Field(False, description="use the test hosts of all three markets; they have no archive")
     rate_limit_requests_per_minute: int | None = Field(
@@ -121,6 +128,14 @@ class BinanceConfig(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise _config_error(error, values) from None
+        if self.private_key is not None:
+            try:
+                text = pem_text(self.private_key.get_secret_value())
+            except ConfigError as error:
+                raise ConfigError(
+                    f"setting private_key: {error}. {ways_to_set('private_key')}", **error.facts
+                ) from None
+            object.__setattr__(self, "private_key", SecretStr(text))
         hosts = {**_PRODUCTION_URLS, **(_TESTNET_URLS if self.testnet else {})}
         for name, default in hosts.items():
             url = (getattr(self, name) or default).rstrip("/")
@@ -141,6 +156,7 @@ class BinanceConfig(BaseModel):
         Raises:
             ConfigError: unknown or malformed setting, unreadable file.
         """
+        ways = {"connection": connection, "environ": environ, "config_file": config_file, **keywords}
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = _from_file(config_file) if config_file else {}
         for name in cls.model_fields:
@@ -148,7 +164,18 @@ class BinanceConfig(BaseModel):
                 values[name] = text
         for given in (connection or {}, keywords):
             values.update({name: value for name, value in given.items() if value is not None})
-        return cls(**values)
+        return cls(**values).reread_by(partial(cls.load, **ways))
+
+    def reread(self) -> BinanceConfig:
+        """These settings as they are now, read again in the ways by which they were read; raises as `load`."""
+        source: Callable[[], BinanceConfig] | None = self._source
+        return self if source is None else source()
+
+    def reread_by(self, source: Callable[[], BinanceConfig] | None) -> Self:
+        """A copy that `reread` reads by `source`; None: it stays what it is. Equality does not look at this."""
+        copy = self.model_copy()
+        object.__setattr__(copy, "_source", source)
+        return copy
 
     @field_serializer("store_url", "proxies")
     def _masked(self, value: str | dict[str, str]) -> str | dict[str, str]:
@@ -176,9 +203,10 @@ class BinanceConfig(BaseModel):
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for masking."""
-        fields = (self.api_key, self.api_secret, self.private_key, self.private_key_password)
+        fields = (self.api_key, self.api_secret, self.private_key_password)
         passwords = [urlsplit(url).password for url in (self.store_url, *self.proxies.values())]
-        return tuple(s.get_secret_value() for s in fields if s is not None) + tuple(p for p in passwords if p)
+        pem = secret_lines(self.private_key.get_secret_value()) if self.private_key is not None else ()
+        return tuple(s.get_secret_value() for s in fields if s is not None) + tuple(p for p in passwords if p) + pem
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
@@ -198,7 +226,7 @@ class BinanceConfig(BaseModel):
             return kind  # type: ignore[return-value]  # narrowed by the membership test
         hosts = ", ".join(f"{name}={mask_url(getattr(self, name))} ({kind})" for name, kind in told.items())
         raise ConfigError(
-            f"cannot tell the environment from these hosts: {hosts}. {_ways('environment')} with one of: "
+            f"cannot tell the environment from these hosts: {hosts}. {ways_to_set('environment')} with one of: "
             f"{', '.join(get_args(Environment))}",
             field="environment",
         )
@@ -215,7 +243,8 @@ def _environment_of(host: str) -> str:
     return "production" if within(_PRODUCTION_HOSTS) else "unknown"
 
 
-def _ways(name: str) -> str:
+def ways_to_set(name: str) -> str:
+    """A sentence with every way to set the field `name`."""
     return (
         f"Set {name} as keyword {name}=, environment variable BINANCE_{name.upper()}, {name}: in the YAML file "
         f"(--config), or in the Airflow connection"
@@ -231,7 +260,7 @@ def _config_error(error: ValidationError, values: Mapping[str, Any]) -> ConfigEr
             continue
         annotation = str(BinanceConfig.model_fields[name].annotation) if name in BinanceConfig.model_fields else ""
         shown = "" if "Secret" in annotation else f" {mask_url(repr(values.get(name)))}"
-        lines.append(f"setting {name}{shown}: {detail['msg']}. {_ways(name)}")
+        lines.append(f"setting {name}{shown}: {detail['msg']}. {ways_to_set(name)}")
     return ConfigError("; ".join(lines), field=name)
 
 

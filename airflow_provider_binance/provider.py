@@ -92,7 +92,9 @@ class BinanceDataProvider(DataProviderInterface):
         self, api_key: str | None = None, api_secret: str | None = None, *, config: BinanceConfig | None = None
     ) -> None:
         given = {"api_key": api_key, "api_secret": api_secret}
-        self._secrets = {name: SecretStr(text.strip()) for name, text in given.items() if text is not None}
+        self._secrets: dict[str, Any] = {
+            name: SecretStr(text.strip()) for name, text in given.items() if text is not None
+        }
         self._config = config
 
     async def get_historical_data(
@@ -157,9 +159,12 @@ class BinanceDataProvider(DataProviderInterface):
         with _COLLECTOR.without_full_collections():
             from airflow_provider_binance.ingest import fetch_klines
 
-            config = BinanceConfig.load() if self._config is None else self._config
-            if self._secrets:
-                config = config.model_copy(update=self._secrets)
+            if self._config is None:
+                config = BinanceConfig.load(**self._secrets)
+            else:
+                config = self._config.model_copy(update=self._secrets)
+                if self._secrets:
+                    config = config.reread_by(None)
             frame = _Frame(exact=exact)
             for first, stop in _windows(config, market, symbol, interval, start, end):
                 frame.take(

@@ -38,7 +38,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "private_key": {
                         "label": "Private key",
-                        "description": "PEM text of an RSA or Ed25519 key, in place of the API secret",
+                        "description": "RSA or Ed25519 key, in place of the API secret: PEM text or path of a file",
                         "schema": {"type": ["string", "null"], "format": "multiline"},
                     },
                     "private_key_password": {

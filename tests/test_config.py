@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.market import Market
+from tests.keys import KINDS, key_pair
 
 LOCAL = dict.fromkeys(
     ("spot_rest_url", "um_rest_url", "cm_rest_url", "archive_url", "archive_listing_url"), "http://127.0.0.1:1"
@@ -74,12 +75,13 @@ def test_unreadable_files_are_refused_by_name(tmp_path):
 
 def test_no_secret_shows_in_repr_errors_or_pickled_text():
     """Keys, DSN and proxy passwords are masked."""
+    pem = key_pair("ed25519").private
     config = BinanceConfig(
         api_key="KEYKEYKEY", api_secret="SECRETSECRET", store_url="postgresql://u:DSNPASS@h/db",
-        proxies="http://u:PROXYPASS@proxy:3128", private_key="PEMPEM", private_key_password="PEMPASS",
+        proxies="http://u:PROXYPASS@proxy:3128", private_key=pem, private_key_password="PEMPASS",
     )  # fmt: skip
     shown = repr(config) + str(config) + repr([config])
-    for secret in ("KEYKEYKEY", "SECRETSECRET", "DSNPASS", "PROXYPASS", "PEMPEM", "PEMPASS"):
+    for secret in ("KEYKEYKEY", "SECRETSECRET", "DSNPASS", "PROXYPASS", pem, pem.splitlines()[1], "PEMPASS"):
         assert secret not in shown
         assert secret in config.secrets()
     with pytest.raises(ConfigError) as caught:
@@ -115,3 +117,67 @@ def test_the_egress_is_named_proxied_or_direct_and_a_simulators_own():
     assert BinanceConfig(egress_id="nat-1", proxies="http://p:1").egress == "nat-1"
     assert BinanceConfig(proxies="http://u:pw@p:1").egress == "http://u:***@p:1"
     assert BinanceConfig(**LOCAL).egress == "127.0.0.1:1"
+
+
+# --- Private keys ---------------------------------------------------------------------------------------------------
+
+
+def key_of(config: BinanceConfig) -> str:
+    assert config.private_key is not None
+    return config.private_key.get_secret_value()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_private_key_is_the_same_however_it_is_given(kind: str, tmp_path):
+    """Pasted, with \\n for newlines or blanks instead of them, with Windows' newlines, as a file."""
+    pem = key_pair(kind).private
+    file = tmp_path / "key.pem"
+    file.write_text(f"Bag Attributes: none\n{pem}")
+    head, body, end = pem.partition("-----\n")[0], "".join(pem.splitlines()[1:-1]), pem.splitlines()[-1]
+    for given in (pem, pem.replace("\n", "\\n"), pem.replace("\n", "\r\n"), f"{head}----- {body} {end}", str(file)):
+        assert key_of(BinanceConfig(private_key=given)) == pem
+    legacy = key_pair("rsa").legacy
+    assert key_of(BinanceConfig(private_key=legacy)) == legacy
+
+
+def test_what_is_no_private_key_is_refused_without_showing_it(tmp_path):
+    """One line: what it is, what is wanted, how to set it."""
+    public, ec = key_pair("rsa").public, key_pair("ec").legacy
+    file = tmp_path / "key.pem"
+    file.write_text("SECRETSECRET")
+    bad = {
+        "PEMPEM": "no private key",
+        public: "is a public key",
+        ec: "EC key; Binance takes RSA and Ed25519",
+        str(tmp_path / "none.pem"): "cannot be read: No such file",
+        str(tmp_path): "cannot be read: Is a directory",
+        str(file): "no private key",
+    }
+    for given, told in bad.items():
+        with pytest.raises(ConfigError, match=told) as caught:
+            BinanceConfig(private_key=given)
+        text = str(caught.value)
+        assert "BINANCE_PRIVATE_KEY" in text
+        assert "\n" not in text
+        for secret in ("PEMPEM", "SECRETSECRET", *public.splitlines()[1:-1], *ec.splitlines()[1:-1]):
+            assert secret not in text
+
+
+# --- Reading again --------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_read_again_the_way_they_were_read(tmp_path, monkeypatch):
+    """The environment and the file as they are now; keywords stay; what was built by hand is what it is."""
+    file = tmp_path / "binance.yaml"
+    file.write_text("api_key: one\nsymbols: [BTCUSDT]\n")
+    config = BinanceConfig.load(config_file=file, egress_id="mine")
+    file.write_text("api_key: two\nsymbols: [BTCUSDT]\negress_id: file\n")
+    monkeypatch.setenv("BINANCE_API_SECRET", "three")
+    again = pickle.loads(pickle.dumps(config)).reread()  # our own bytes
+    assert (again.api_key.get_secret_value(), again.api_secret.get_secret_value()) == ("two", "three")
+    assert again.egress_id == "mine"
+    assert again.reread() == again
+    by_hand = BinanceConfig(api_key="hand")
+    assert by_hand.reread() is by_hand
+    assert by_hand.reread_by(lambda: again) == by_hand
+    assert by_hand.reread_by(lambda: again).reread() == again

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote
 
@@ -88,7 +88,14 @@ class BinanceHook(BaseHook):
         market: str = "spot",
         signed: bool = False,
     ) -> Any:
-        """The decoded answer to one request, such as `request("GET", "/api/v3/time")`; raises BinanceError."""
+        """The decoded answer to one request, such as `request("GET", "/api/v3/time")`; fractions are Decimal.
+
+        `signed` adds timestamp, recvWindow and signature, by the connection's key of whatever kind. A GET that fails
+        in passing is tried again, others are not.
+
+        Raises:
+            BinanceError: no answer, or one that says no; ConfigError: the key that the call needs is missing.
+        """
         from airflow_provider_binance.market import Market
 
         return self.rest.request(method, path, params, market=Market.parse(market), signed=signed)
@@ -163,17 +170,22 @@ class BinanceHook(BaseHook):
         return {"priority": self.priority, **arguments, "config": self.store_config}
 
     def _config(self, **keywords: Any) -> BinanceConfig:
-        from airflow_provider_binance.airflow_connections import binance_settings, get_connection
-        from airflow_provider_binance.config import BinanceConfig
-        from airflow_provider_binance.errors import ConfigError
+        return _read_config(self.binance_conn_id, keywords)
 
-        settings = binance_settings(get_connection(self.binance_conn_id))
-        try:
-            config = BinanceConfig.load(connection=settings, **keywords)
-        except ConfigError as error:
-            raise ConfigError(f"connection {self.binance_conn_id!r}: {error}", **error.facts) from None
-        _mask(config.secrets())
-        return config
+
+def _read_config(conn_id: str, keywords: dict[str, Any]) -> BinanceConfig:
+    """The settings of the connection as it is now; who uses them reads them again by this when a key is replaced."""
+    from airflow_provider_binance.airflow_connections import binance_settings, get_connection
+    from airflow_provider_binance.config import BinanceConfig
+    from airflow_provider_binance.errors import ConfigError
+
+    settings = binance_settings(get_connection(conn_id))
+    try:
+        config = BinanceConfig.load(connection=settings, **keywords)
+    except ConfigError as error:
+        raise ConfigError(f"connection {conn_id!r}: {error}", **error.facts) from None
+    _mask(config.secrets())
+    return config.reread_by(partial(_read_config, conn_id, keywords))
 
 
 def _impatient(url: str) -> Callable[[float], None]:

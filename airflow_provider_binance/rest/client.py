@@ -19,7 +19,6 @@ from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import (
     BinanceError,
     ClockSkewError,
-    ConfigError,
     InputError,
     MalformedResponseError,
 )
@@ -29,6 +28,7 @@ from airflow_provider_binance.rest.budget import Priority
 from airflow_provider_binance.rest.budget_stores import BudgetStore, open_budget_store
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.costs import pool_of
+from airflow_provider_binance.rest.credentials import KeyRing
 from airflow_provider_binance.rest.info import parse_info
 from airflow_provider_binance.rest.meter import Meter, measured
 from airflow_provider_binance.rest.turnstile import Turnstile
@@ -44,6 +44,8 @@ EXCHANGE_INFO_SECONDS = 3600.0
 # A first candle does not change; the cache is only cleaned by age.
 FIRST_KLINE_SECONDS = 30 * 86_400.0
 RECV_WINDOW_MS = 5000
+#: Says that a request is to be signed: the session does it, when the request goes.
+UNSIGNED = "unsigned"
 
 _PREFIX = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 _ACCOUNT = {Market.SPOT: "/api/v3/account", Market.UM: "/fapi/v2/account", Market.CM: "/dapi/v1/account"}
@@ -91,6 +93,7 @@ class BinanceRest:
         # um and cm are two hosts, hence two clocks, though they share a pool.
         self._clocks = {market: ServerClock(clock) for market in Market}
         self._clock_locks = {market: threading.Lock() for market in Market}
+        self._keys = KeyRing(config, clock)
         self._threads = threading.local()
         self._session_lock = threading.Lock()
         self._session: requests.Session | None = None
@@ -123,7 +126,8 @@ class BinanceRest:
 
         found: MeteredClient | None = getattr(self._threads, "client", None)
         if found is None:
-            found = self._threads.client = MeteredClient.make(self.config, self._opened_session(), self._server_now_ms)
+            session = self._opened_session()
+            found = self._threads.client = MeteredClient.make(self.config, session, self._server_now_ms, self._keys)
         return found
 
     def measure(self, meter: Meter | None = None) -> AbstractContextManager[Meter]:
@@ -156,7 +160,7 @@ class BinanceRest:
             BinanceError: the subclass tells what to do; ConfigError: the key is missing.
         """
         if key:
-            self._require("api_key")
+            self._keys.current.require(signing=False)
         return self._retried(market, path, lambda: self._once("GET", market, path, _query(params)))
 
     def signed_get(self, market: Market, path: str, params: Parameters | None = None) -> bytes:
@@ -247,7 +251,8 @@ class BinanceRest:
 
         with self._session_lock:
             if self._session is None:
-                self._session = open_session(self.config, self._turnstile, self._clocks)
+                self._keys.current.check()
+                self._session = open_session(self.config, self._turnstile, self._clocks, self._keys)
             return self._session
 
     def _server_now_ms(self, market: Market, afresh: bool = False) -> int:
@@ -276,16 +281,12 @@ class BinanceRest:
         return fetch(self.client, method, market, path, query, self._clocks[market]).body
 
     def _signed(self, method: str, market: Market, path: str, params: Parameters | None) -> bytes:
-        self._require("api_key")
-        if self.config.private_key is None:
-            self._require("api_secret")
+        self._keys.current.require(signing=True)
         for afresh in (False, True):
             stamp = self._server_now_ms(market, afresh)
-            # Encoded before it is signed, as Binance asks since 2026; python-binance encodes the symbol only.
-            query = _query({**(params or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": stamp})
-            signature = quote(self.client.sign(query), safe="")
+            query = _query({**(params or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": stamp, "signature": UNSIGNED})
             try:
-                return self._once(method, market, path, f"{query}&signature={signature}")
+                return self._once(method, market, path, query)
             except ClockSkewError as error:
                 if afresh:
                     raise ClockSkewError(
@@ -310,14 +311,6 @@ class BinanceRest:
                 )
             self._sleep(wait)
             attempt += 1
-
-    def _require(self, name: str) -> None:
-        if getattr(self.config, name) is None:
-            raise ConfigError(
-                f"this call needs {name}: set it as keyword {name}=, environment variable BINANCE_{name.upper()}, "
-                f"{name}: in the YAML file (--config), or in the Airflow connection",
-                field=name,
-            )
 
     def _known_or_asked(
         self,

@@ -33,7 +33,13 @@ DEFAULT_BAN_SECONDS = 120.0
 SHOWN_BYTES = 200
 
 _CLOCK_CODE = -1021
-_KEY_CODES = {-1022, -2014, -2015}
+_KEY_CODES = {-2014, -2015}
+_SIGNATURE_CODE = -1022
+_KEY_ADVICE = {
+    -2014: "the API key is not of Binance's form: was all of it copied, and nothing else?",
+    -2015: "the API key is unknown or revoked, this address is not in its list, or it lacks the right",
+    _SIGNATURE_CODE: "api_secret or private_key does not belong to this API key",
+}
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
 
 
@@ -56,13 +62,19 @@ def failure(
         return BlockedError(f"{said} (the web application firewall)", retry_after=BLOCKED_PAUSE_SECONDS, **facts)
     if code == _CLOCK_CODE:
         return ClockSkewError(said, **facts)
-    if status == 401 or code in _KEY_CODES:
-        return AuthenticationError(said, **facts)
+    if status == 401 or code in _KEY_ADVICE:
+        advice = _KEY_ADVICE.get(code or 0)
+        return AuthenticationError(f"{said} ({advice})" if advice else said, **facts)
     if status == 408 or status >= 500:
         return UnreachableError(said, **facts)
     if 300 <= status < 400:
         return MalformedResponseError(f"{said}: redirects are not followed; is the REST URL right?", **facts)
     return RequestRejectedError(said, msg=msg, **facts)
+
+
+def refuses_the_key(status: int, body: bytes) -> bool:
+    """Whether an answer says that the API key is not taken, so that nothing was done with the request."""
+    return status == 401 or _envelope(body)[0] in _KEY_CODES
 
 
 def hold_seconds(status: int, headers: Mapping[str, str], body: bytes, now_ms: int) -> float:

@@ -18,10 +18,12 @@ from binance.exceptions import BinanceAPIException
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.market import Market
+from airflow_provider_binance.rest.credentials import KeyRing
+from airflow_provider_binance.rest.session import KEY_HEADER
 
 
 class MeteredClient(Client):
-    """python-binance's `Client`, unchanged but for its session, its hosts and its clock.
+    """python-binance's `Client`, unchanged but for its session, its hosts, its clock and its key.
 
     python-binance keeps the last answer on the client, so: one client per thread, over one shared session.
     """
@@ -31,23 +33,22 @@ class MeteredClient(Client):
         config: BinanceConfig,
         session: requests.Session,
         server_now_ms: Callable[[Market, bool], int],
+        keys: KeyRing,
     ) -> None:
+        self._keys = keys
         self._shared_session = session
         self._websockets: dict[str, tuple[type, str]] = {}
         self._opened: dict[str, Any] = {}
         self._server_now_ms = server_now_ms
         self._base_urls = {market: config.rest_url(market) for market in Market}
         self.request_timeout_seconds = config.request_timeout_seconds
-        self.secrets = config.secrets()
         self._production = config.environment == "production"
-        secrets = (config.api_key, config.api_secret, config.private_key, config.private_key_password)
-        key, secret, private_key, password = (s.get_secret_value() if s else None for s in secrets)
         # Said with each request: of a session's proxies, requests would prefer those of the environment.
         self.proxies = dict(config.proxies)
         sent_with: dict[str, Any] = {"timeout": self.request_timeout_seconds}
         if self.proxies:
             sent_with["proxies"] = self.proxies
-        super().__init__(key, secret, sent_with, private_key=private_key, private_key_pass=password, ping=False)
+        super().__init__(None, None, sent_with, ping=False)
         self._point_at(config)
 
     @classmethod
@@ -56,12 +57,13 @@ class MeteredClient(Client):
         config: BinanceConfig,
         session: requests.Session,
         server_now_ms: Callable[[Market, bool], int],
+        keys: KeyRing,
     ) -> MeteredClient:
         """A client, made in a thread of its own: python-binance makes an event loop when its thread has none, and
         leaves it open. What needs a loop, its websocket API, gets the caller's when it is used."""
 
         def build() -> MeteredClient:
-            client = cls(config, session, server_now_ms)
+            client = cls(config, session, server_now_ms, keys)
             loop = client.loop
             asyncio.set_event_loop(None)
             loop.close()
@@ -93,12 +95,30 @@ class MeteredClient(Client):
             raise ConfigError("python-binance's websocket API calls reach production only", field="environment")
         if name not in self._opened:
             kind, url = self._websockets[name]
-            self._opened[name] = kind(url=url, tld=self.tld)
+            proxy = self.proxies.get("https") or self.proxies.get("http")
+            self._opened[name] = kind(url=url, tld=self.tld, https_proxy=proxy)
         return self._opened[name]
 
     def _init_session(self) -> requests.Session:
-        self._shared_session.headers.update(self._get_headers())
+        # Without the key, which the session puts on what needs it.
+        headers = {name: value for name, value in self._get_headers().items() if name != KEY_HEADER}
+        self._shared_session.headers.update(headers)
         return self._shared_session
+
+    @property
+    def API_KEY(self) -> str | None:  # noqa: N802  # python-binance's name
+        """The API key in use now."""
+        return self._keys.current.api_key
+
+    @API_KEY.setter
+    def API_KEY(self, value: str | None) -> None:  # noqa: N802
+        """Nothing: python-binance's constructor would set it for good."""
+
+    def _hmac_signature(self, query_string: str) -> str:
+        # Its private keys are not set, so that python-binance comes here whatever the kind of the key. The session
+        # signs again what goes through it: when it goes, and all of it percent-encoded, not the symbol only.
+        self._keys.current.require(signing=True)
+        return self._keys.current.sign(query_string)
 
     def _point_at(self, config: BinanceConfig) -> None:
         spot, um, cm = config.spot_rest_url, config.um_rest_url, config.cm_rest_url
@@ -140,11 +160,10 @@ class MeteredClient(Client):
         """Scheme, host and prefix of a market's REST API."""
         return self._base_urls[market]
 
-    def sign(self, payload: str) -> str:
-        """The signature of a percent-encoded payload, by the key's own scheme."""
-        if not self.PRIVATE_KEY:
-            return str(self._hmac_signature(payload))
-        return str(self._rsa_signature(payload) if self._is_rsa else self._ed25519_signature(payload))
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no error may show."""
+        return self._keys.secrets()
 
 
 def _copied(kwargs: Mapping[str, Any]) -> dict[str, Any]:

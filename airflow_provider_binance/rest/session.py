@@ -6,9 +6,9 @@ Importing this module imports requests, which is why `client.py` does it only wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -18,9 +18,13 @@ from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.rest import failures
 from airflow_provider_binance.rest.clock import ServerClock
-from airflow_provider_binance.rest.costs import charge
+from airflow_provider_binance.rest.costs import Charge, charge
+from airflow_provider_binance.rest.credentials import Credentials, KeyRing
 from airflow_provider_binance.rest.meter import count
+from airflow_provider_binance.rest.signing import sign_request
 from airflow_provider_binance.rest.turnstile import Turnstile
+
+log = logging.getLogger(__name__)
 
 KEY_HEADER = "X-MBX-APIKEY"
 USED_HEADER = "X-MBX-USED-WEIGHT-1M"
@@ -28,32 +32,59 @@ POOL_SIZE = 32  # connections kept per host: more threads than this wait for the
 
 
 class MeteredAdapter(HTTPAdapter):
-    """The transport of the session: meters each request, and lets the API key only where it is needed."""
+    """The transport of the session: meters each request, signs it, and lets the API key only where it is needed."""
 
-    def __init__(self, config: BinanceConfig, turnstile: Turnstile, clocks: Mapping[Market, ServerClock]) -> None:
+    def __init__(
+        self, config: BinanceConfig, turnstile: Turnstile, clocks: Mapping[Market, ServerClock], keys: KeyRing
+    ) -> None:
         super().__init__(pool_connections=8, pool_maxsize=POOL_SIZE)
         self._turnstile = turnstile
         self._clocks = clocks
+        self._keys = keys
         self._production = config.environment == "production"
         self._markets = {urlsplit(config.rest_url(market)).netloc: market for market in reversed(Market)}
         self._is_cm = {host for host, market in self._markets.items() if market is Market.CM}
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Wait for the budget, send, and feed back what the answer says."""
+        """Wait for the budget, send, and feed back what the answer says. A key that is refused is read again, and if
+        it was replaced, the request goes once more: who refuses a key has done nothing."""
         parts = urlsplit(request.url or "")
         body = request.body if isinstance(request.body, str) else ""
         parameters = dict(parse_qsl(f"{parts.query}&{body}"))
         price = charge(parts.path, parameters, is_cm_host=parts.netloc in self._is_cm)
+        clock = self._clocks[self._market_of(parts)]
+        transport = super().send
         if not (price.needs_key and self._is_ours(parts.netloc)):
             request.headers.pop(KEY_HEADER, None)
-        clock = self._clocks[self._markets.get(parts.netloc, Market.SPOT)]
+            return self._metered(price, clock, parts.netloc, lambda: transport(request, *args, **kwargs))
+        used: list[Credentials] = []
+
+        def send_with_key() -> requests.Response:
+            with self._keys.lent() as lent:
+                used.append(lent)
+                request.headers[KEY_HEADER] = lent.api_key or ""
+                if "signature" in parameters:
+                    sign_request(request, lent.sign, clock.now_ms())
+                return transport(request, *args, **kwargs)
+
+        response = self._metered(price, clock, parts.netloc, send_with_key)
+        if _refuses_the_key(response) and self._keys.renewed(used[-1]):
+            log.info("the API key was refused and has been replaced, sending again: path=%s", parts.path)
+            response.close()
+            response = self._metered(price, clock, parts.netloc, send_with_key)
+        return response
+
+    def _metered(
+        self, price: Charge, clock: ServerClock, host: str, send: Callable[[], requests.Response]
+    ) -> requests.Response:
+        """What `send` brings, once the budget allows it."""
         grant = self._turnstile.enter(price, clock)
         count(requests=1, weight=price.weight)
         sent, used = clock.local(), None
         try:
-            response = super().send(request, *args, **kwargs)
+            response = send()
             received = clock.local()
-            if parts.netloc in self._markets:
+            if host in self._markets:
                 clock.observe(response.headers, sent, received)
             used = _used(response.headers)
             if response.status_code in {418, 429}:
@@ -72,8 +103,19 @@ class MeteredAdapter(HTTPAdapter):
         response.travelled = (sent, received)  # type: ignore[attr-defined]
         return response
 
+    def _market_of(self, parts: SplitResult) -> Market:
+        """The market whose host it is; where one host serves several, the path tells."""
+        for market, prefix in ((Market.UM, "/fapi/"), (Market.CM, "/dapi/")):
+            if prefix in parts.path and parts.netloc in self._markets:
+                return market
+        return self._markets.get(parts.netloc, Market.SPOT)
+
     def _is_ours(self, host: str) -> bool:
         return host in self._markets or (self._production and host.endswith(".binance.com"))
+
+
+def _refuses_the_key(response: requests.Response) -> bool:
+    return response.status_code in {400, 401} and failures.refuses_the_key(response.status_code, response.content)
 
 
 def _used(headers: Mapping[str, str]) -> int | None:
@@ -99,10 +141,12 @@ class MaskSignature(logging.Filter):
 _mask_signature = MaskSignature()
 
 
-def open_session(config: BinanceConfig, turnstile: Turnstile, clocks: Mapping[Market, ServerClock]) -> requests.Session:
+def open_session(
+    config: BinanceConfig, turnstile: Turnstile, clocks: Mapping[Market, ServerClock], keys: KeyRing
+) -> requests.Session:
     """A session whose every request is metered; redirects are not followed, since Binance's API sends none."""
     session = requests.Session()
-    adapter = MeteredAdapter(config, turnstile, clocks)
+    adapter = MeteredAdapter(config, turnstile, clocks, keys)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     session.max_redirects = 0

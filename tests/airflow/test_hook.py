@@ -14,8 +14,9 @@ from airflow_provider_binance.errors import ConfigError, NaiveTimeError
 from airflow_provider_binance.hooks.binance import BinanceHook
 from airflow_provider_binance.simulator.accounts import Account
 from airflow_provider_binance.simulator.server import Simulator
-from airflow_provider_binance.simulator.signatures import HmacSha256
+from airflow_provider_binance.simulator.signatures import HmacSha256, scheme_of
 from tests.airflow.conftest import extras
+from tests.keys import key_pair
 
 KEY, SECRET = "k" * 64, "s" * 64
 
@@ -119,3 +120,25 @@ def test_key_and_its_spellings_are_masked(
     assert BinanceHook().config.api_key is not None
     assert {key, quote(key, safe=""), base64.b64encode(key.encode()).decode()} <= set(masked)
     assert key not in repr(BinanceHook().config)
+
+
+def test_a_rotated_connection_is_read_again_when_the_key_is_refused(
+    simulator: Simulator, set_connection: Callable[..., None], mocker: object
+) -> None:
+    """The task goes on with the new key, which is masked like the first; hosts and the rest stay what they were."""
+    masked: list[str] = []
+    mocker.patch("airflow.sdk.log.mask_secret", lambda secret, name=None: masked.append(str(secret)))  # type: ignore[attr-defined]
+    simulator.add_account(Account(KEY, HmacSha256(SECRET)))
+    set_connection("binance_default", conn_type="binance", login=KEY, password=SECRET, extra=extras(simulator))
+    pair = key_pair("ed25519")
+    with closing(BinanceHook()) as hook:
+        assert hook.request("GET", "/api/v3/account", signed=True)["accountType"] == "SPOT"
+        simulator.add_account(Account("n" * 64, scheme_of(pair.public)))
+        simulator.remove_account(KEY)
+        extra = {**extras(simulator), "private_key": pair.private, "spot_rest_url": "http://127.0.0.1:9"}
+        set_connection("binance_default", conn_type="binance", login="n" * 64, extra=extra)
+        assert hook.request("GET", "/fapi/v2/account", market="um", signed=True)["canTrade"] is False
+        assert hook.get_conn().get_account()["accountType"] == "SPOT"
+    keys = [key[0] for record in simulator.requests if (key := record.header("X-MBX-APIKEY"))]
+    assert keys == ["k", "k", "n", "n"]
+    assert {KEY, SECRET, "n" * 64, pair.private} <= set(masked)
