@@ -79,7 +79,7 @@ def make_daily_dag(
             from airflow_provider_binance.airflow_universe import read_universe
             from airflow_provider_binance.example_dags.planning import describe, plan_latest, plan_window
             from airflow_provider_binance.hooks.binance import BinanceHook
-            from airflow_provider_binance.operators.binance import find_window
+            from airflow_provider_binance.task_arguments import find_window
             from airflow_provider_binance.universe import cut
 
             context = get_current_context()

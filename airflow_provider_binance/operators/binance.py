@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
-from airflow_provider_binance.errors import BlockedError, IngestError, InputError, UnexplainedGapError
+from airflow_provider_binance.errors import BlockedError, IngestError, UnexplainedGapError
+from airflow_provider_binance.task_arguments import one_of, run_ref, texts, truth, whole, window_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -137,21 +137,21 @@ class BinanceLoadOperator(BaseOperator):
         from airflow_provider_binance.hooks.binance import BinanceHook
 
         try:
-            on_gap = _one_of("on_gap", self.on_gap, ("warn", "fail"))
-            start, end = self._window(context)
+            on_gap = one_of("on_gap", self.on_gap, ("warn", "fail"))
+            start, end = window_of(context, self.start, self.end, task_id=self.task_id)
             hook = BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
             self._is_loading = True
             report = hook.load(
                 market=self.market,
                 dataset=self.dataset,
-                symbols=_texts("symbols", self.symbols) or [],
-                intervals=_texts("intervals", self.intervals),
+                symbols=texts("symbols", self.symbols) or [],
+                intervals=texts("intervals", self.intervals),
                 start=start,
                 end=end,
                 source=self.source,
-                reload=_truth("reload", self.reload),
-                confirm=_truth("confirm", self.confirm),
-                jobs=_count("jobs", self.jobs),
+                reload=truth("reload", self.reload),
+                confirm=truth("confirm", self.confirm),
+                jobs=whole("jobs", self.jobs),
                 run_ref=run_ref(context),
             )
             self._tell(report, on_gap)
@@ -162,7 +162,7 @@ class BinanceLoadOperator(BaseOperator):
         finally:
             self._is_loading = False
         changed = report.counts.rows_inserted + report.counts.rows_updated
-        if not changed and _truth("skip_on_no_change", self.skip_on_no_change):
+        if not changed and truth("skip_on_no_change", self.skip_on_no_change):
             raise AirflowSkipException("nothing changed: the ledger already covers this window")
         return summarize(report)
 
@@ -172,18 +172,6 @@ class BinanceLoadOperator(BaseOperator):
 
         if self._is_loading:
             raise AirflowTaskTerminated(f"task {self.task_id} was stopped while it was loading")
-
-    def _window(self, context: Context) -> tuple[datetime | str | None, datetime | str | None]:
-        start, end = _given(self.start), _given(self.end)
-        if start is not None or end is not None:
-            return start, end
-        if (window := find_window(context)) is None:
-            raise InputError(
-                f"task {self.task_id} has no window: the run has neither params start/end, nor a partition date, nor a "
-                "data interval that is not empty. Give the operator start and end; or trigger the run with a logical "
-                "date; or schedule the DAG with CronDataIntervalTimetable (a plain cron text has empty data intervals)"
-            )
-        return window
 
     def _tell(self, report: LoadReport, on_gap: str) -> None:
         for load in report.loads:
@@ -206,30 +194,6 @@ class BinanceLoadOperator(BaseOperator):
             )
 
 
-def find_window(context: Context | Mapping[str, Any]) -> tuple[datetime | str | None, datetime | str | None] | None:
-    """The window that the run itself names, or None if it names none.
-
-    Params `start`/`end`, else the day of its partition, else its data interval unless that is empty.
-    """
-    params = context.get("params") or {}
-    start, end = _given(params.get("start")), _given(params.get("end"))
-    if start is not None or end is not None:
-        return start, end
-    if (day := context.get("partition_date")) is not None:
-        return day, day + timedelta(days=1)
-    first, last = context.get("data_interval_start"), context.get("data_interval_end")
-    return (first, last) if first is not None and last is not None and first < last else None
-
-
-def run_ref(context: Context | Mapping[str, Any]) -> str:
-    """What the ledger calls this task: DAG, run, task and map index."""
-    ti = context.get("ti") or context.get("task_instance")
-    if ti is None:
-        return ""
-    mapped = f"[{ti.map_index}]" if getattr(ti, "map_index", -1) not in (None, -1) else ""
-    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}{mapped}"
-
-
 def summarize(report: LoadReport) -> dict[str, Any]:
     """`report` as an XCom of bounded size: totals over all, then series and their gaps as far as they fit."""
     totals = {
@@ -249,44 +213,3 @@ def summarize(report: LoadReport) -> dict[str, Any]:
         **totals,
         "loads": loads,
     }
-
-
-def _given(value: Any) -> Any:
-    """`value`, or None for what a template makes of None."""
-    return None if value is None or (isinstance(value, str) and value.strip() in ("", "None")) else value
-
-
-def _texts(name: str, value: Any) -> list[str] | None:
-    """A templated list: a list, its JSON, or text separated by commas and blanks."""
-    value = _given(value)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        text = value.strip()
-        try:
-            value = json.loads(text.replace("'", '"')) if text.startswith("[") else text.replace(",", " ").split()
-        except ValueError:
-            raise InputError(f"{name}={text!r} is no list: give JSON, or names separated by commas") from None
-    return [str(item) for item in value]
-
-
-def _truth(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(_given(value) or "false").strip().lower()
-    if text not in ("true", "false", "1", "0"):
-        raise InputError(f"{name}={value!r} is neither true nor false")
-    return text in ("true", "1")
-
-
-def _count(name: str, value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise InputError(f"{name}={value!r} is no whole number") from None
-
-
-def _one_of(name: str, value: str, accepted: tuple[str, ...]) -> str:
-    if value not in accepted:
-        raise InputError(f"{name}={value!r} is unknown; accepted: {', '.join(accepted)}")
-    return value

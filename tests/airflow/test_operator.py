@@ -21,14 +21,13 @@ from airflow_provider_binance.market import Market, to_us
 from airflow_provider_binance.operators.binance import (
     BINANCE_RETRY_POLICY,
     BinanceLoadOperator,
-    find_window,
-    run_ref,
     summarize,
 )
 from airflow_provider_binance.records import Series, State, WriteResult
 from airflow_provider_binance.reports import LoadReport, RangeReport, SeriesLoad
 from airflow_provider_binance.rest.failures import failure
 from airflow_provider_binance.simulator.server import Simulator
+from airflow_provider_binance.task_arguments import find_window, run_ref
 from tests.airflow.conftest import END, START, extras, opens_of, rows_of
 
 DAY = datetime(2026, 11, 18, tzinfo=UTC)
