@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
@@ -20,6 +20,7 @@ from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.keys import pem_text, secret_lines
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url
+from airflow_provider_binance.proxies import checked
 
 Environment = Literal["production", "testnet", "simulator"]
 
@@ -59,11 +60,11 @@ def _listed(value: Any) -> Any:
 
 
 def _mapped(value: Any) -> Any:
-    """A mapping given as JSON text; one bare URL serves http and https alike."""
+    """Proxies: a mapping, also as JSON text; one bare URL serves http and https alike."""
     if isinstance(value, str):
         text = value.strip()
-        return json.loads(text) if text.startswith("{") else ({"http": text, "https": text} if text else {})
-    return value
+        value = json.loads(text) if text.startswith("{") else ({"http": text, "https": text} if text else {})
+    return checked(value) if isinstance(value, Mapping) else value
 
 
 TextList = Annotated[list[str], BeforeValidator(_listed)]
@@ -204,9 +205,10 @@ class BinanceConfig(BaseModel):
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for masking."""
         fields = (self.api_key, self.api_secret, self.private_key_password)
-        passwords = [urlsplit(url).password for url in (self.store_url, *self.proxies.values())]
+        quoted = [urlsplit(url).password for url in (self.store_url, *self.proxies.values())]
+        passwords = {text for password in quoted if password for text in (password, unquote(password))}
         pem = secret_lines(self.private_key.get_secret_value()) if self.private_key is not None else ()
-        return tuple(s.get_secret_value() for s in fields if s is not None) + tuple(p for p in passwords if p) + pem
+        return tuple(s.get_secret_value() for s in fields if s is not None) + tuple(sorted(passwords)) + pem
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
@@ -259,7 +261,8 @@ def _config_error(error: ValidationError, values: Mapping[str, Any]) -> ConfigEr
             lines.append(f"unknown setting {name!r}; accepted: {' '.join(BinanceConfig.model_fields)}")
             continue
         annotation = str(BinanceConfig.model_fields[name].annotation) if name in BinanceConfig.model_fields else ""
-        shown = "" if "Secret" in annotation else f" {mask_url(repr(values.get(name)))}"
+        # A mistyped proxy may have its password where no mask finds it; its own error says what can be shown.
+        shown = "" if "Secret" in annotation or name == "proxies" else f" {mask_url(repr(values.get(name)))}"
         lines.append(f"setting {name}{shown}: {detail['msg']}. {ways_to_set(name)}")
     return ConfigError("; ".join(lines), field=name)
 

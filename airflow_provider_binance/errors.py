@@ -16,7 +16,7 @@
     │   ├── BannedError               retryable after ``retry_after``: HTTP 418
     │   ├── BlockedError              retryable: HTTP 403 of the web application firewall
     │   ├── RestrictedLocationError   HTTP 451
-    │   ├── AuthenticationError       key or signature refused
+    │   ├── AuthenticationError       key or signature refused, or what a proxy is shown
     │   ├── ClockSkewError            −1021 although the clock was set anew
     │   ├── RequestRejectedError      any other 4xx, with Binance's ``code`` and ``msg``
     │   └── ArchiveError              the archive's part
@@ -131,7 +131,7 @@ class RestrictedLocationError(BinanceError):
 
 
 class AuthenticationError(BinanceError):
-    """The API key or the signature is refused (HTTP 401, −1022, −2014, −2015)."""
+    """The API key or the signature is refused (HTTP 401, −1022, −2014, −2015), or the proxy's credentials (407)."""
 
 
 class ClockSkewError(BinanceError):

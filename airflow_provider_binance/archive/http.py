@@ -23,6 +23,7 @@ from airflow_provider_binance.errors import (
 )
 from airflow_provider_binance.market import to_us
 from airflow_provider_binance.masking import mask_url
+from airflow_provider_binance.proxies import proxy_error
 
 if TYPE_CHECKING:
     import requests
@@ -68,8 +69,11 @@ class ArchiveHttp:
             try:
                 with self._session().get(
                     url, params=params, headers=dict(headers or {}), stream=True,
-                    timeout=self._config.request_timeout_seconds,
+                    # Said with each request: of a session's proxies, requests would prefer those of the environment.
+                    timeout=self._config.request_timeout_seconds, proxies=self._config.proxies,
                 ) as answer:  # fmt: skip
+                    if blamed := proxy_error(f"archive {ref}", url, self._config.proxies, status=answer.status_code):
+                        raise blamed
                     self._note_date(answer)
                     _raise_for(answer, ref)
                     return read(answer)
@@ -79,7 +83,10 @@ class ArchiveHttp:
                         f"archive {ref}: cannot be kept in {tempfile.gettempdir()}: {error.strerror or error}. Free "
                         f"space there, or name another folder in the environment variable TMPDIR"
                     ) from error
-                reason = mask_url(str(error))
+                blamed = proxy_error(f"archive {ref}", url, self._config.proxies, error=error)
+                if blamed is not None and not blamed.retryable:
+                    raise blamed from None
+                reason = mask_url(str(blamed or error)).removeprefix(f"archive {ref}: ")
                 if attempt == _ATTEMPTS:
                     raise UnreachableError(f"archive {ref}: {attempt} attempts in vain, the last: {reason}") from error
                 pause = random.uniform(0.2, 1) * min(_LONGEST_SLEEP_SECONDS, 0.5 * 2**attempt)  # jitter
@@ -94,8 +101,6 @@ class ArchiveHttp:
                 from requests.adapters import HTTPAdapter
 
                 session = requests.Session()
-                session.trust_env = not self._config.proxies
-                session.proxies.update(self._config.proxies)
                 session.headers["Accept-Encoding"] = "identity"
                 for scheme in ("https://", "http://"):
                     session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))

@@ -12,6 +12,7 @@ import urllib3
 from airflow_provider_binance.errors import BinanceError, ConfigError, MalformedResponseError, UnreachableError
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_values
+from airflow_provider_binance.proxies import proxy_error
 from airflow_provider_binance.rest import failures
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.meter import count
@@ -53,11 +54,13 @@ def fetch(client: MeteredClient, method: str, market: Market, path: str, query: 
         with closing(response):
             body = _read(response, time.monotonic() + READ_TIMEOUTS * timeout)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise _transport_error(error, market, path, client.secrets) from None  # its causes have the URL in their text
+        blamed = proxy_error(f"{market} {path}", url, client.proxies, error=error)
+        # Without its causes, which have the URL in their text.
+        raise blamed or _transport_error(error, market, path, client.secrets) from None
     if not response.ok:
         # Who refuses a key may repeat it.
         body = mask_values(body.decode("utf-8", "replace"), client.secrets).encode()
-    refusal = failures.failure(
+    refusal = proxy_error(f"{market} {path}", url, client.proxies, status=response.status_code) or failures.failure(
         response.status_code, response.headers, body, market=market, path=path, now_ms=clock.now_ms()
     )
     if refusal is not None:
