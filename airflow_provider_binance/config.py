@@ -141,7 +141,17 @@ class BinanceConfig(BaseModel):
         for name, default in hosts.items():
             url = (getattr(self, name) or default).rstrip("/")
             object.__setattr__(self, name, _PATHS.sub("", url))
-        object.__setattr__(self, "environment", self.environment or self._told_environment())
+        told = self._told_hosts()
+        if self.environment == "production" and (self.testnet or "testnet" in told.values()):
+            named = ", ".join(
+                f"{name}={mask_url(getattr(self, name))}" for name, kind in told.items() if kind == "testnet"
+            )
+            raise ConfigError(
+                f"environment=production contradicts the test hosts ({named or 'testnet=True'}): their data must not "
+                f"get into a production store. Leave environment out, or say testnet",
+                field="environment",
+            )
+        object.__setattr__(self, "environment", self.environment or self._told_environment(told))
 
     @classmethod
     def load(
@@ -216,13 +226,17 @@ class BinanceConfig(BaseModel):
                 value = {scheme: mask_url(url) for scheme, url in value.items()}
             yield name, mask_url(value) if isinstance(value, str) else value
 
-    def _told_environment(self) -> Environment:
+    def _told_hosts(self) -> dict[str, str]:
+        """What the host of each setting says of its environment."""
         told: dict[str, str] = {}
         for name in _PRODUCTION_URLS:
             if name.endswith("_stream_url") or (self.testnet and name.startswith("archive")):
                 continue
             host = urlsplit(getattr(self, name)).hostname or ""
             told[name] = _environment_of(host)
+        return told
+
+    def _told_environment(self, told: Mapping[str, str]) -> Environment:
         kinds = set(told.values())
         if len(kinds) == 1 and (kind := kinds.pop()) in get_args(Environment):
             return kind  # type: ignore[return-value]  # narrowed by the membership test

@@ -46,6 +46,9 @@ from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 StoreLike = Store | str | Path | None
 
+#: Said by `plan` in its report and by `load` in its log.
+NO_ARCHIVE = "the test hosts have no archive: everything comes by REST"
+
 log = logging.getLogger(__name__)
 
 
@@ -97,6 +100,8 @@ def load(
             market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
         )  # fmt: skip
         planned = plan_all(runtime, selection)
+        if not runtime.config.has_archive:
+            log.info("%s", NO_ARCHIVE)
         if any(entry.tasks or entry.not_listed for entry in planned):
             runtime.store.ensure_environment(str(runtime.config.environment))
             runtime.keep_time(selection.market)
@@ -151,8 +156,7 @@ def plan(
             ]
             pieces.sort(key=lambda piece: piece.start_us)
             plans.append(SeriesPlan(entry.series, entry.start_us, entry.end_us, tuple(pieces)))
-        notes = () if runtime.config.has_archive else ("the test hosts have no archive: everything comes by REST",)
-        return PlanReport(tuple(plans), notes)
+        return PlanReport(tuple(plans), () if runtime.config.has_archive else (NO_ARCHIVE,))
 
 
 def coverage(
