@@ -22,6 +22,8 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {"integration-name": "Binance", "python-modules": ["airflow_provider_binance.operators.binance"]}
         ],
+        "sensors": [{"integration-name": "Binance", "python-modules": ["airflow_provider_binance.sensors.binance"]}],
+        "triggers": [{"integration-name": "Binance", "python-modules": ["airflow_provider_binance.triggers.binance"]}],
         "connection-types": [
             {
                 "connection-type": "binance",

@@ -58,6 +58,20 @@ def test_every_argument_of_the_operator_stands_in_the_readme():
             assert f"`{parameter.default}`" in row
 
 
+def test_every_argument_of_the_sensor_stands_in_the_readme():
+    """Those that it shares with the operator by name, the others with their defaults."""
+    from airflow_provider_binance.sensors.binance import BinanceArchiveFileSensor
+
+    about = README[README.index("`BinanceArchiveFileSensor` (") :]
+    table = about[about.index("| argument of") :]
+    for name, parameter in inspect.signature(BinanceArchiveFileSensor.__init__).parameters.items():
+        if name in ("self", "kwargs"):
+            continue
+        assert f"`{name}`" in about[: about.index("\n## ")]
+        for row in (line for line in table.splitlines() if line.startswith(f"| `{name}`") and name != "deferrable"):
+            assert f"`{parameter.default}`" in row
+
+
 def test_the_store_page_names_every_column_and_state():
     """The tables are read by users."""
     page = (REPO / "docs" / "store.md").read_text(encoding="utf-8")

@@ -99,11 +99,7 @@ class ArchiveListing:
         )
 
     def _ask(self, file: ArchiveFile) -> Listed | None:
-        try:
-            self._http.get(
-                f"{self._config.archive_url}/{_quoted(file.path)}.CHECKSUM", lambda a: a.content, ref=file.path
-            )
-        except ArchiveFileMissingError:
+        if not is_served(self._http, self._config, file.path):
             return None
         log.info("archive %s: served although the listing lacks it", file.path)
         return Listed(0, "", None)
@@ -155,6 +151,15 @@ class ArchiveListing:
             params=params,
             ref=f"listing {prefix}",
         )
+
+
+def is_served(http: ArchiveHttp, config: BinanceConfig, path: str) -> bool:
+    """Whether the archive has the file at `path`, whatever its listing says: asked by the file's checksum."""
+    try:
+        http.get(f"{config.archive_url}/{_quoted(path)}.CHECKSUM", lambda answer: answer.content, ref=path)
+    except ArchiveFileMissingError:
+        return False
+    return True
 
 
 _Page = tuple[dict[str, Listed], str, bool]

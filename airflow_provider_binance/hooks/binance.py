@@ -14,6 +14,7 @@ from airflow_provider_binance.errors import IngestError, UnreachableError
 from airflow_provider_binance.masking import mask_url, mask_values
 
 if TYPE_CHECKING:
+    from airflow.sdk import Connection
     from binance.client import Client
 
     from airflow_provider_binance.config import BinanceConfig
@@ -175,17 +176,25 @@ class BinanceHook(BaseHook):
 
 def _read_config(conn_id: str, keywords: dict[str, Any]) -> BinanceConfig:
     """The settings of the connection as it is now; who uses them reads them again by this when a key is replaced."""
-    from airflow_provider_binance.airflow_connections import binance_settings, get_connection
+    from airflow_provider_binance.airflow_connections import get_connection
+
+    config = config_of(get_connection(conn_id), **keywords)
+    return config.reread_by(partial(_read_config, conn_id, keywords))
+
+
+def config_of(connection: Connection, **keywords: Any) -> BinanceConfig:
+    """The settings of a connection, its secrets masked in Airflow's logs; raises ConfigError naming it."""
+    from airflow_provider_binance.airflow_connections import binance_settings
     from airflow_provider_binance.config import BinanceConfig
     from airflow_provider_binance.errors import ConfigError
 
-    settings = binance_settings(get_connection(conn_id))
+    settings = binance_settings(connection)
     try:
         config = BinanceConfig.load(connection=settings, **keywords)
     except ConfigError as error:
-        raise ConfigError(f"connection {conn_id!r}: {error}", **error.facts) from None
+        raise ConfigError(f"connection {connection.conn_id!r}: {error}", **error.facts) from None
     _mask(config.secrets())
-    return config.reread_by(partial(_read_config, conn_id, keywords))
+    return config
 
 
 def _impatient(url: str) -> Callable[[float], None]:
