@@ -63,11 +63,12 @@ def test_every_argument_of_the_sensor_stands_in_the_readme():
     from airflow_provider_binance.sensors.binance import BinanceArchiveFileSensor
 
     about = README[README.index("`BinanceArchiveFileSensor` (") :]
+    about = about[: about.index("\n\n", about.index("| argument of"))]
     table = about[about.index("| argument of") :]
     for name, parameter in inspect.signature(BinanceArchiveFileSensor.__init__).parameters.items():
         if name in ("self", "kwargs"):
             continue
-        assert f"`{name}`" in about[: about.index("\n## ")]
+        assert f"`{name}`" in about
         for row in (line for line in table.splitlines() if line.startswith(f"| `{name}`") and name != "deferrable"):
             assert f"`{parameter.default}`" in row
 
