@@ -18,8 +18,8 @@ from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError
 from airflow_provider_binance.evidence import ContinuityScan, Evidence, Stretch, hole, settle
+from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import Market, from_us
-from airflow_provider_binance.normalize import KlineRows
 from airflow_provider_binance.pipeline import (
     Part,
     Reader,

@@ -13,8 +13,8 @@ from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError
 from airflow_provider_binance.evidence import Stretch
+from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Interval, Market
-from airflow_provider_binance.normalize import KlineRows
 from airflow_provider_binance.planner import ArchivePiece, Piece, Sources
 from airflow_provider_binance.records import Series, WriteResult
 from airflow_provider_binance.rest.fetching import Pages, PageSource, fetch_pages

@@ -99,10 +99,15 @@ class Rows(Protocol):
     """Normalised rows of one series in the two forms that stores take. Ascending by the time column, no duplicate keys.
 
     `columns` names the columns carried, in the order of both forms (a source never touches a column that it does not
-    carry); the first ones are the dataset's key.
+    carry); the first ones are the dataset's key. COPY text has `copy_columns`: those without any that `Column.implied`
+    lets it leave out.
     """
 
     columns: tuple[str, ...]
+
+    @property
+    def copy_columns(self) -> tuple[str, ...]:
+        """The columns of `copy_chunks`."""
 
     def __len__(self) -> int: ...
 
@@ -118,7 +123,8 @@ class Rows(Protocol):
         """The time of every row, ascending."""
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
-        """COPY text (delimiter `,`, newline at each end): `series_id`, then `columns`; times as ISO text and offset."""
+        """COPY text (delimiter `,`, newline at each end): `series_id`, then `copy_columns`; times as ISO text and
+        offset."""
 
     def tuples(self) -> Iterable[tuple[int | str | None, ...]]:
         """A tuple per row in `columns` order: times as integer µs, decimals as canonical text, integers as int."""

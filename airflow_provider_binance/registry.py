@@ -38,6 +38,9 @@ class Column:
     name: str
     kind: Kind
     nullable: bool = False
+    #: NULL in PostgreSQL's physical table says the regular close there, the last millisecond before the next open time.
+    #: Readers never see that; it saves a twentieth of the bytes and a sixth of COPY's work (measured).
+    implied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ KLINES = Dataset(
         Column("open_time", Kind.TIME),
         *_PRICE,
         Column("volume", Kind.DECIMAL),
-        Column("close_time", Kind.TIME),
+        Column("close_time", Kind.TIME, implied=True),
         Column("quote_volume", Kind.DECIMAL, nullable=True),
         Column("trade_count", Kind.SMALL_INTEGER),
         Column("taker_buy_base_volume", Kind.DECIMAL),

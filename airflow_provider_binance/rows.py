@@ -50,6 +50,11 @@ class TupleRows:
         """Time of the last row."""
         return self.times_us()[-1]
 
+    @property
+    def copy_columns(self) -> tuple[str, ...]:
+        """All columns."""
+        return self.columns
+
     def times_us(self) -> list[int]:
         """The time of every row, ascending."""
         return [at for row in self._rows if isinstance(at := row[self._time], int)]

@@ -11,7 +11,7 @@ import psycopg
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.ingest import load
 from airflow_provider_binance.market import INTERVALS, Market, from_us
-from airflow_provider_binance.normalize import archive_rows, carried_columns
+from airflow_provider_binance.normalize import archive_rows
 from airflow_provider_binance.store import Store, open_store
 from benchmarks import loads, postgres
 from benchmarks.measure import Took, timed
@@ -48,13 +48,18 @@ class Bench:
         self.url, self.work = url, work
         self.figures = Figures()
         interval = INTERVALS[work.series.interval]
-        same, plain = [], []
+        same: list[bytes] = []
+        plain: list[bytes] = []
         head = f"{work.series.market},{work.series.symbol},{work.series.interval}".encode()
         for file in work.files:
             rows = archive_rows(work.csv(file), Market.SPOT, interval, ref=file.path)
             text = b"".join(rows.copy_chunks(1))
             same.append(text)
-            plain.append(head + text[1:-1].replace(b"\n1,", b",\\N,\\N\n" + head + b",") + b",\\N,\\N\n")
+            for at, line in zip(rows.times_us(), text.splitlines(), strict=True):
+                _, *before, after = line.split(b",", 7)
+                close = from_us(interval.close_time(at)).isoformat(" ", "milliseconds").encode()
+                plain.append(b",".join((head, *before, close, after, b"\\N,\\N\n")))
+        self.columns = rows.copy_columns
         self.same, self.plain = b"".join(same), b"".join(plain)
 
     def run(self, rounds: int) -> Figures:
@@ -71,7 +76,7 @@ class Bench:
         postgres.make_plain(db)
         with _store(self.url, "same") as same:
             same.migrate()
-        columns = ", ".join(["series_id", *carried_columns(Market.SPOT)])
+        columns = ", ".join(["series_id", *self.columns])
         with _store(self.url, "ours") as store:
             me, backend = db.info.backend_pid, _backend(db)
             fresh = [

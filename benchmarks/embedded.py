@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from airflow_provider_binance.kline_rows import carried_columns
 from airflow_provider_binance.market import INTERVALS, Market
-from airflow_provider_binance.normalize import archive_rows, carried_columns
+from airflow_provider_binance.normalize import archive_rows
 from airflow_provider_binance.store import open_store
 from benchmarks import loads
 from benchmarks.measure import Took, timed

@@ -18,8 +18,9 @@ from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import CorruptArchiveError, UnreachableError
+from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import Interval, Market, from_us, to_us
-from airflow_provider_binance.normalize import KlineRows, archive_rows
+from airflow_provider_binance.normalize import archive_rows
 
 if TYPE_CHECKING:
     import requests

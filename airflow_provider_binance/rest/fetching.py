@@ -10,8 +10,9 @@ from threading import Event
 from typing import Protocol
 
 from airflow_provider_binance.errors import RequestRejectedError
+from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Market
-from airflow_provider_binance.normalize import KlineRows, page_rows
+from airflow_provider_binance.normalize import page_rows
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.rest.meter import Meter
 from airflow_provider_binance.rest.pages import Page, next_page

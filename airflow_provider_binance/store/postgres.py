@@ -19,7 +19,7 @@ from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.postgres_rows import write_rows
-from airflow_provider_binance.store.postgres_schema import create_schema
+from airflow_provider_binance.store.postgres_schema import actual, close_after, create_schema
 from airflow_provider_binance.store.schema import qualified, quoted
 from airflow_provider_binance.store.sql import SqlStore
 
@@ -143,11 +143,13 @@ class PostgresStore(SqlStore):
         # An integer whatever the session's time zone and date style are.
         return f"(extract(epoch FROM {expression}) * 1000000)::bigint"
 
-    def _out(self, column: Column) -> str:
+    def _out(self, column: Column, series: Series) -> str:
         name = f"d.{quoted(column.name)}"
+        if column.implied:
+            return self._us(actual(column, "d", close_after(series.interval)))
         if column.kind is Kind.DECIMAL:
             return f"trim_scale({name})::text"
-        return f"{name}::integer" if column.kind is Kind.BOOLEAN else super()._out(column)
+        return f"{name}::integer" if column.kind is Kind.BOOLEAN else super()._out(column, series)
 
     # --- transactions -------------------------------------------------------------------------------------------------
 

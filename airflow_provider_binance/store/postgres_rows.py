@@ -13,6 +13,7 @@ from psycopg import errors
 from airflow_provider_binance.records import Batch, Rows, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.corrections import key_head
+from airflow_provider_binance.store.postgres_schema import actual, close_after
 from airflow_provider_binance.store.precedence import standing
 from airflow_provider_binance.store.schema import data_table, literal, qualified, quoted
 
@@ -40,7 +41,7 @@ def write_rows(store: PostgresStore, batch: Batch, rows: Rows, series_id: int) -
 
 
 def _copy(store: PostgresStore, table: str, rows: Rows, series_id: int) -> int:
-    columns = ", ".join(["series_id", *map(quoted, rows.columns)])
+    columns = ", ".join(["series_id", *map(quoted, rows.copy_columns)])
     store._verb = "INSERT"  # the right that COPY needs
     with store._db.cursor() as cursor:
         statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',')"
@@ -71,6 +72,7 @@ class _Difference:
         self.same = " AND ".join(
             [f"d.series_id = {series_id}", f"d.{first} BETWEEN %s AND %s", *(f"d.{k} = n.{k}" for k in self.key)]
         )
+        self.close_after = close_after(batch.series.interval)
         self.bounds: list[Any] = []
 
     def write(self) -> WriteResult:
@@ -112,7 +114,8 @@ class _Difference:
     def _find(self) -> int:
         """Put aside the rows that are lacking or differ; returns how many."""
         names = ", ".join(["n.series_id", *(f"n.{column}" for column in self.columns)])
-        differs = " OR ".join(map(self._differs, self.others)) or "false"
+        dataset = self.batch.dataset
+        differs = " OR ".join(self._differs(name) for name in self.rows.columns if name not in dataset.key) or "false"
         return self.store._change(
             f"INSERT INTO ingest_new SELECT {names}, d.series_id IS NULL "
             f"FROM ingest_stage n LEFT JOIN {self.table} d ON {self.same} WHERE d.series_id IS NULL OR {differs}",
@@ -165,8 +168,8 @@ class _Difference:
         """Write a line of `corrections` for every value that is about to change."""
         dataset, store = self.batch.dataset, self.store
         values = ", ".join(
-            f"({literal(name)}, {_text(dataset, name, 'd')}, {_text(dataset, name, 'n')}, "
-            f"{self._differs(quoted(name))})"
+            f"({literal(name)}, {_text(dataset.column(name), self._actual(name, 'd'))}, "
+            f"{_text(dataset.column(name), self._actual(name, 'n'))}, {self._differs(name)})"
             for name in self.rows.columns
             if name not in dataset.key
         ).replace("%", "%%")
@@ -186,6 +189,9 @@ class _Difference:
             ],
         )
 
+    def _actual(self, name: str, alias: str) -> str:
+        return actual(self.batch.dataset.column(name), alias, self.close_after)
+
     def _update(self) -> int:
         sets = ", ".join(f"{c} = COALESCE(n.{c}, d.{c})" if c in self.nullable else f"{c} = n.{c}" for c in self.others)
         return self.store._change(
@@ -193,15 +199,13 @@ class _Difference:
             self.bounds,
         )
 
-    def _differs(self, column: str) -> str:
-        if column in self.nullable:
-            return f"(n.{column} IS NOT NULL AND d.{column} IS DISTINCT FROM n.{column})"
-        return f"d.{column} IS DISTINCT FROM n.{column}"
+    def _differs(self, name: str) -> str:
+        differs = f"{self._actual(name, 'd')} IS DISTINCT FROM {self._actual(name, 'n')}"
+        return f"(n.{quoted(name)} IS NOT NULL AND {differs})" if quoted(name) in self.nullable else differs
 
 
-def _text(dataset: Dataset, name: str, of: str) -> str:
+def _text(column: Column, value: str) -> str:
     """A value as `corrections` spells it, the same in both databases."""
-    column, value = dataset.column(name), f"{of}.{quoted(name)}"
     if column.kind is Kind.DECIMAL:
         return f"trim_scale({value})::text"
     if column.kind is Kind.BOOLEAN:
@@ -221,6 +225,6 @@ def _iso(value: str) -> str:
 
 def _json(dataset: Dataset, name: str) -> str:
     column: Column = dataset.column(name)
-    text = _text(dataset, name, "n")
+    text = _text(column, f"n.{quoted(name)}")
     is_number = column.kind in (Kind.INTEGER, Kind.SMALL_INTEGER, Kind.BOOLEAN)
     return text if is_number else f"to_json({text})::text"

@@ -6,6 +6,7 @@ only where `pg_extension` has TimescaleDB; nothing else in the package depends o
 
 from __future__ import annotations
 
+from airflow_provider_binance.market import INTERVALS
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.schema import (
     READER_VERSION,
@@ -59,6 +60,7 @@ def ledger(schema: str | None) -> tuple[str, ...]:
     market text NOT NULL,
     symbol text NOT NULL,
     "interval" text NOT NULL DEFAULT '',
+    close_after interval GENERATED ALWAYS AS (CASE "interval" {_CLOSES} END) STORED,
     UNIQUE (market, symbol, "interval")
 )""",
         f"""CREATE TABLE {name("ingest_log")} (
@@ -174,12 +176,34 @@ def version_line(migration: Migration, schema: str | None) -> str:
     )
 
 
+def actual(column: Column, alias: str, close_after: str | None) -> str:
+    """What a column of `<dataset>_data` says, with the regular close where that is implied; `close_after`: how long
+    after the open time that is, in SQL (None: it is never implied)."""
+    name = f"{alias}.{quoted(column.name)}"
+    if not column.implied or close_after is None:
+        return name
+    return f"COALESCE({name}, {alias}.open_time + {close_after})"
+
+
+def close_after(interval: str) -> str | None:
+    """How long after the open time a kline regularly closes, in SQL; None for months, whose length differs."""
+    if (found := INTERVALS.get(interval)) is None or found.is_calendar:
+        return None
+    return f"interval '{found.size_us // 1000 - 1} milliseconds'"
+
+
 def _column(column: Column | None) -> str:
     if column is None:
         return "series_id integer NOT NULL"
-    return f"{quoted(column.name)} {_TYPES[column.kind]}{'' if column.nullable else ' NOT NULL'}"
+    is_nullable = column.nullable or column.implied
+    return f"{quoted(column.name)} {_TYPES[column.kind]}{'' if is_nullable else ' NOT NULL'}"
 
 
 def _shown(column: Column) -> str:
     name = quoted(column.name)
+    if column.implied:
+        return f"{actual(column, 'd', 's.close_after')} AS {name}"
     return f"d.{name}::bigint AS {name}" if column.kind is Kind.SMALL_INTEGER else f"d.{name}"
+
+
+_CLOSES = " ".join(f"WHEN {literal(name)} THEN {after}" for name in INTERVALS if (after := close_after(name)))

@@ -107,8 +107,8 @@ class SqlBase(Store):
     def _us(self, expression: str) -> str:
         """A time column as integer µs."""
 
-    def _out(self, column: Column) -> str:
-        """A data column as `rows` gives it."""
+    def _out(self, column: Column, series: Series) -> str:
+        """A data column of a series as `rows` gives it."""
         name = f"d.{quoted(column.name)}"
         return self._us(name) if column.kind is Kind.TIME else name
 

@@ -74,7 +74,7 @@ class SqlReader(SqlBase):
         entry = registered(dataset)
         names = entry.column_names
         order = (entry.time_column, *(name for name in entry.key if name != entry.time_column))
-        columns = ", ".join(self._out(column) for column in entry.columns)
+        columns = ", ".join(self._out(column, series) for column in entry.columns)
         ordered = ", ".join(f"d.{quoted(name)}" for name in order)
         time_column = f"d.{quoted(entry.time_column)}"
         after, at = "", [self._time(start_us)]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
-from airflow_provider_binance.normalize import KlineRows
+from airflow_provider_binance.kline_rows import KlineRows
 from tests.exactness.lines import File, files
 from tests.exactness.test_forms import as_copied, as_records, as_tuples, read, read_page
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_binance import normalize
+from airflow_provider_binance import kline_rows
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
+from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Market
-from airflow_provider_binance.normalize import KlineRows, archive_rows, page_rows
+from airflow_provider_binance.normalize import archive_rows, page_rows
 from airflow_provider_binance.records import Series
 from tests.exactness.lines import File, files
 from tests.realdata.reader import COLUMNS, Row, Rows
@@ -27,7 +28,7 @@ _many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 def _small_chunks() -> Iterator[None]:
     """A chunk of COPY text ends within a file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(normalize, "_CHUNK_ROWS", 7)
+        patch.setattr(kline_rows, "_CHUNK_ROWS", 7)
         yield
 
 
@@ -42,11 +43,15 @@ def read_page(file: File, body: bytes) -> KlineRows:
 def as_copied(rows: KlineRows) -> list[Row]:
     """The COPY text, read as PostgreSQL would."""
     lines = b"".join(rows.copy_chunks(7)).decode().splitlines()
-    return [_completed(rows, line.split(",")[1:]) for line in lines if line.startswith("7,")]
+    found = [_completed(rows.copy_columns, line.split(",")[1:]) for line in lines if line.startswith("7,")]
+    for row in found:
+        if row["close_time"] is None:  # NULL, or left out: the regular one
+            row["close_time"] = rows._interval.close_time(row["open_time"])  # type: ignore[arg-type]
+    return found
 
 
 def as_tuples(rows: KlineRows) -> list[Row]:
-    return [_completed(rows, [str(value) for value in line]) for line in rows.tuples()]
+    return [_completed(rows.columns, [str(value) for value in line]) for line in rows.tuples()]
 
 
 def as_records(rows: KlineRows, file: File) -> list[Row]:
@@ -59,10 +64,12 @@ def as_records(rows: KlineRows, file: File) -> list[Row]:
     return found
 
 
-def _completed(rows: KlineRows, texts: list[str]) -> Row:
+def _completed(columns: Sequence[str], texts: list[str]) -> Row:
     row: Row = dict.fromkeys(COLUMNS)
-    for name, text in zip(rows.columns, texts, strict=True):
-        if name in TIMES:
+    for name, text in zip(columns, texts, strict=True):
+        if text == "\\N":
+            assert name == "close_time"
+        elif name in TIMES:
             row[name] = int(text) if text.isdigit() else _us(datetime.fromisoformat(text))
         else:
             row[name] = int(text) if name == "trade_count" else Decimal(text)

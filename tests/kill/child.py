@@ -16,10 +16,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_binance import ingest, normalize
+from airflow_provider_binance import ingest, kline_rows
 from airflow_provider_binance.archive import files
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.normalize import KlineRows
+from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.store.sql import SqlStore
 
 
@@ -43,7 +43,7 @@ def make_small() -> None:
     """Several blocks a download, parts a file, and chunks a part, so that there is a middle to be killed in."""
     files._BLOCK = 16 * 1024
     files.PART_BYTES = 150_000
-    normalize._CHUNK_ROWS = 200
+    kline_rows._CHUNK_ROWS = 200
 
 
 def arm(killer: Killer, store_class: type[SqlStore]) -> None:

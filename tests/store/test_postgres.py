@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -13,11 +14,13 @@ from psycopg import errors
 from sqlalchemy.engine import make_url
 
 from airflow_provider_binance.errors import StoreError, StoreRightsError, StoreUnavailableError
-from airflow_provider_binance.records import WriteResult
+from airflow_provider_binance.kline_rows import KlineRows
+from airflow_provider_binance.market import INTERVALS, Market, to_us
+from airflow_provider_binance.records import Batch, WriteResult
 from airflow_provider_binance.store import open_store, postgres_rows, schema_sql
 from airflow_provider_binance.store.postgres import PostgresStore
 from tests.fix_postgres import driver_url
-from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, make_old, plain
+from tests.store.helpers import EVER, SERIES, at, batch_of, kline, klines, make_old, plain
 
 pytestmark = pytest.mark.postgres
 
@@ -103,6 +106,52 @@ def test_fixed_width_columns_come_first(url: str) -> None:
     lines = plain(url, f"SELECT attname, attlen {columns}")
     assert [name for name, length in lines if length > 0] == ["open_time", "close_time", "series_id", "trade_count"]
     assert [name for name, _ in lines[:4]] == ["open_time", "close_time", "series_id", "trade_count"]
+
+
+def lines(start: int, end: int, close_ms: int = 59_999) -> Batch:
+    """The batch of `klines(start, end)` as an archive file has it; the first kline closes so long after its open."""
+    text = b"\n".join(
+        b"%d,1.1,2,1,1.5,10,%d,12.5,3,1,0.00000001,0"
+        % (at(i) // 1000, at(i) // 1000 + (close_ms if i == start else 59_999))
+        for i in range(start, end)
+    )
+    return replace(klines(start, end), rows=KlineRows.read(text, Market.SPOT, INTERVALS["1m"]))
+
+
+def test_regular_close_time_is_implied(url: str) -> None:
+    """NULL in the table, the time in the view and in `rows`; written out by hand it is the same value."""
+    closes = [at(i + 1) - 1_000 for i in range(10)]
+    with open_store(url) as store:
+        assert store.write(lines(0, 10)) == WriteResult(10, rows_inserted=10)
+        assert plain(url, "SELECT DISTINCT close_time FROM klines_data") == [(None,)]
+        assert [to_us(row[0]) for row in plain(url, "SELECT close_time FROM klines ORDER BY open_time")] == closes
+        assert [row[6] for row in store.rows("klines", SERIES, *EVER)] == closes
+
+        assert store.write(klines(0, 10)) == WriteResult(10, rows_unchanged=10)
+        plain(url, "UPDATE klines_data d SET close_time = k.close_time FROM klines k WHERE k.open_time = d.open_time")
+        assert store.write(lines(0, 10)) == WriteResult(10, rows_unchanged=10)
+    assert plain(url, "SELECT 1 FROM corrections") == []
+
+
+def test_close_time_that_is_not_regular_is_kept(url: str) -> None:
+    """A kline cut short has its own; a correction names both times."""
+    with open_store(url) as store:
+        store.write(lines(0, 10, close_ms=30_000))
+        assert [row[6] for row in store.rows("klines", SERIES, *EVER)][:2] == [at(0) + 30_000_000, at(2) - 1_000]
+
+        assert store.write(lines(0, 10)) == WriteResult(10, rows_updated=1, rows_unchanged=9)
+        assert next(row[6] for row in store.rows("klines", SERIES, *EVER)) == at(1) - 1_000
+    found = plain(url, "SELECT column_name, old_value, new_value FROM corrections")
+    assert found == [("close_time", "2024-01-01T00:00:30Z", "2024-01-01T00:00:59.999Z")]
+
+
+def test_every_interval_that_is_no_month_implies_its_close(url: str) -> None:
+    with open_store(url) as store:
+        store.migrate()
+    for name, interval in INTERVALS.items():
+        plain(url, f"INSERT INTO series (market, symbol, \"interval\") VALUES ('spot', 'X', '{name}')")
+        found = plain(url, f"SELECT extract(epoch FROM close_after) * 1000 FROM series WHERE \"interval\" = '{name}'")
+        assert found == [(None if interval.is_calendar else interval.size_us // 1000 - 1,)]
 
 
 def test_a_unique_violation_falls_back_to_the_comparison(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
