@@ -201,9 +201,8 @@ class Loader:
     def _settle(self, task: SeriesTask) -> None:
         """Write down what no source that may be asked could bring."""
         ranges = []
-        for stretch in task.left:
-            note = _beyond_life(task, stretch)
-            if note:
+        for stretch, run in _runs(task.left):
+            if (stretch.evidence.read or stretch.evidence.rest) and (note := _beyond_life(task, *run)):
                 evidence = str(replace(stretch.evidence, note=note))
                 bounds = stretch.start_us, stretch.end_us
                 ranges.append(CoverageRange(*bounds, State.NOT_LISTED, evidence=evidence, checked_at_us=task.now_us))
@@ -215,13 +214,22 @@ class Loader:
         task.left = []
 
 
-def _beyond_life(task: SeriesTask, stretch: Stretch) -> str:
-    """Why the stretch without rows lies outside the symbol's life, or ''."""
-    if not (stretch.evidence.read or stretch.evidence.rest):
-        return ""
-    if task.dawn is not None and stretch.start_us <= task.dawn[0] and stretch.end_us <= task.dawn[1]:
+def _runs(stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, tuple[int, int]]]:
+    """Each stretch with the whole of the time without rows that it is a part of: a hole is cut where files are."""
+    run: list[Stretch] = []
+    for stretch in sorted(stretches, key=lambda each: each.start_us):
+        if run and run[-1].end_us != stretch.start_us:
+            yield from ((part, (run[0].start_us, run[-1].end_us)) for part in run)
+            run = []
+        run.append(stretch)
+    yield from ((part, (run[0].start_us, run[-1].end_us)) for part in run)
+
+
+def _beyond_life(task: SeriesTask, start_us: int, end_us: int) -> str:
+    """Why the time without rows lies outside the symbol's life, or ''."""
+    if task.dawn is not None and start_us <= task.dawn[0] and end_us <= task.dawn[1]:
         return "before the first kline"
-    if task.dusk is not None and stretch.end_us >= task.dusk[1] and stretch.start_us >= task.dusk[0]:
+    if task.dusk is not None and end_us >= task.dusk[1] and start_us >= task.dusk[0]:
         return "after the last kline of a delisted symbol"
     return ""
 

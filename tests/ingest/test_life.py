@@ -84,6 +84,16 @@ def test_a_delisted_futures_symbol_loads_from_the_archive(bench):
     assert it.asked("/klines?") == []
 
 
+def test_the_last_hours_of_a_delisted_futures_symbol_are_not_listed(bench):
+    """Its last day's file ends where its life did: what follows is one hole, whichever files were asked about it."""
+    it = bench(symbols=["um:BTCUSDT", "um:OLDUSDT@2022-03-10..2022-05-20T09:00:00"])
+    report = it.load(market="um", symbols="OLDUSDT", start="2022-05-19", end="2022-08")
+    assert report.exit_status == 0
+    [gap] = report.loads[0].to_dict()["gaps"]
+    assert (gap["start"], gap["end"]) == ("2022-05-20T09:00:00Z", "2022-08-01T00:00:00Z")
+    assert gap["state"] == "not_listed"
+
+
 @pytest.mark.parametrize(
     ("market", "symbol"),
     [
