@@ -155,9 +155,10 @@ class ArchiveFileMissingError(ArchiveError):
 
 
 class CorruptArchiveError(ArchiveError):
-    """The file is not what its checksum or its layout promise."""
+    """The file is not what its checksum or its layout promise; `bytes_downloaded` were spent on it."""
 
     retryable = True
+    bytes_downloaded: int = 0
 
 
 class StoreError(IngestError):

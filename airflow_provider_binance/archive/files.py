@@ -97,11 +97,19 @@ def fetch(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> Fetche
         ArchiveFileMissingError: there is no such file, or no checksum of it.
         CorruptArchiveError: twice not what its checksum says.
     """
+    spent = 0
     try:
         return _fetch_once(config, http, file)
     except CorruptArchiveError as error:
+        spent = error.bytes_downloaded
         log.warning("%s; trying once more", error)
-        return _fetch_once(config, http, file)
+    try:
+        fetched = _fetch_once(config, http, file)
+    except CorruptArchiveError as error:
+        spent += error.bytes_downloaded
+        raise CorruptArchiveError(str(error), ref=file.path, bytes_downloaded=spent) from error
+    fetched.bytes_downloaded += spent
+    return fetched
 
 
 def _fetch_once(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> FetchedFile:
@@ -118,6 +126,7 @@ def _fetch_once(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> 
             raise CorruptArchiveError(
                 f"archive file {file.path} has SHA-256 {actual[:16]}…, its CHECKSUM says {expected[:16]}…",
                 ref=file.path,
+                bytes_downloaded=download.received,
             )
     except BaseException:
         download.content.close()
@@ -143,7 +152,11 @@ class _Download:
         self.etag: str | None = None
 
     def take(self, answer: requests.Response) -> None:
-        """Read one answer to its end. Raises UnreachableError if it ends before its Content-Length."""
+        """Read one answer to its end. Raises UnreachableError if it ends before its Content-Length, or if the rest of
+        the file is refused: then the next attempt begins anew."""
+        if answer.status_code == 416:
+            self.headers.clear()
+            raise UnreachableError(f"HTTP 416 for the rest from byte {self.size} on", status=416)
         if not (
             answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {self.size}-")
         ):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 5
+_PATIENT_AGAIN_SECONDS = 60.0
 #: Kept open at the most; `jobs` may be more, then some are opened anew.
 _CONNECTIONS = 16
 _LONGEST_SLEEP_SECONDS = 20.0
@@ -45,6 +46,7 @@ class ArchiveHttp:
         self._lock = threading.Lock()
         self._opened: requests.Session | None = None
         self.date_us: int | None = None
+        self._gave_up_at = -_PATIENT_AGAIN_SECONDS
 
     def close(self) -> None:
         """Drop the pooled connections."""
@@ -60,12 +62,14 @@ class ArchiveHttp:
         Raises:
             ArchiveFileMissingError: HTTP 404.
             RestrictedLocationError: HTTP 451.
-            UnreachableError: five attempts in vain.
+            UnreachableError: five attempts in vain; or one, within a minute of such five.
             ArchiveError: any other 4xx.
         """
         import requests
 
-        for attempt in range(1, _ATTEMPTS + 1):
+        # A host that is away is away for the next files, too: each of them need not wait for it as long again.
+        attempts = 1 if time.monotonic() < self._gave_up_at + _PATIENT_AGAIN_SECONDS else _ATTEMPTS
+        for attempt in range(1, attempts + 1):
             try:
                 with self._session().get(
                     url, params=params, headers=dict(headers or {}), stream=True,
@@ -87,7 +91,8 @@ class ArchiveHttp:
                 if blamed is not None and not blamed.retryable:
                     raise blamed from None
                 reason = mask_url(str(blamed or error)).removeprefix(f"archive {ref}: ")
-                if attempt == _ATTEMPTS:
+                if attempt == attempts:
+                    self._gave_up_at = time.monotonic() if attempts > 1 else self._gave_up_at
                     raise UnreachableError(f"archive {ref}: {attempt} attempts in vain, the last: {reason}") from error
                 pause = random.uniform(0.2, 1) * min(_LONGEST_SLEEP_SECONDS, 0.5 * 2**attempt)  # jitter
                 log.warning("archive %s: attempt %d failed (%s), next in %.1f s", ref, attempt, reason, pause)
@@ -114,7 +119,7 @@ class ArchiveHttp:
 
 
 def _raise_for(answer: requests.Response, ref: str) -> None:
-    if answer.status_code < 400:
+    if answer.status_code < 400 or (answer.status_code == 416 and "Range" in answer.request.headers):
         return
     if answer.status_code == 404:
         raise ArchiveFileMissingError(f"archive {ref}: there is no such file (404)", ref=ref, status=404)

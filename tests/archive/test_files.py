@@ -103,6 +103,54 @@ def test_checksums_come_with_and_without_a_line_end(archive, config, http):
         fetch(config, http, FILE)
 
 
+def test_a_refused_rest_is_fetched_from_the_beginning(archive, config, http):
+    """HTTP 416 for the rest of a cut download: the file is not the same any more, or a proxy knows no ranges."""
+    archive.put(FILE.path, CSV * 20)
+    archive.cut_after[PATH] = [100_000]
+    archive.statuses[PATH] = [200, 416]
+    fetched = fetch(config, http, FILE)
+    asked = [headers.get("Range") for path, headers in archive.log if path == PATH]
+    assert asked == [None, "bytes=65536-", None]
+    assert fetched.bytes_downloaded == fetched.size + 65_536
+    fetched.close()
+
+
+def test_bytes_of_a_corrupt_download_are_counted(archive, config, http):
+    """Once with the second attempt, which is sound, and once with the error, where both were in vain."""
+    archive.put(FILE.path, CSV)
+    size = len(archive.files[PATH])
+    sound = archive.files[PATH + ".CHECKSUM"]
+    archive.files[PATH + ".CHECKSUM"] = b"0" * 64
+    with pytest.raises(CorruptArchiveError) as caught:
+        fetch(config, http, FILE)
+    assert caught.value.bytes_downloaded == 2 * size
+    answer = archive.answer
+
+    def repaired(handler):
+        answer(handler)
+        if handler.path == PATH:
+            archive.files[PATH + ".CHECKSUM"] = sound
+
+    archive.answer = repaired
+    fetched = fetch(config, http, FILE)
+    assert fetched.bytes_downloaded == 2 * size
+    fetched.close()
+
+
+def test_after_a_file_was_asked_in_vain_the_next_is_asked_once(archive, config, http, mocker):
+    """A host that is away does not cost each file its five attempts; one that is back is asked with patience again."""
+    archive.put(FILE.path, CSV)
+    archive.statuses[PATH] = [503] * 6 + [200, 503, 503, 200]
+    for asked in (5, 6):
+        with pytest.raises(UnreachableError):
+            fetch(config, http, FILE)
+        assert [path for path, _ in archive.log].count(PATH) == asked
+    fetch(config, http, FILE).close()
+    mocker.patch.object(http, "_gave_up_at", -60.0)
+    fetch(config, http, FILE).close()
+    assert [path for path, _ in archive.log].count(PATH) == 10
+
+
 def _zip(*members: tuple[str, bytes]) -> bytes:
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_DEFLATED) as archive:
