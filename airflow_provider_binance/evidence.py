@@ -7,6 +7,7 @@ apart do. Before that the stretch is `unpublished` and asked again, first after 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -25,7 +26,8 @@ class Evidence:
     """Who was asked about a stretch and had no rows: archive files by name, REST by time (first, last).
 
     `early` names archive files that were made before the stretch's klines had closed: they were read, and say nothing
-    of it. `forced` names the one source that was allowed: a load that may ask others need not wait.
+    of it. `away` tells when the archive could not be reached (first, last). `forced` names the one source that was
+    allowed: a load that may ask others need not wait.
     """
 
     archive: tuple[str, ...] = ()
@@ -34,6 +36,7 @@ class Evidence:
     note: str = ""
     forced: str = ""
     early: tuple[str, ...] = ()
+    away: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Evidence:
@@ -45,10 +48,11 @@ class Evidence:
             return cls(
                 tuple(loaded.get("archive", ())),
                 tuple(loaded.get("corrupt", ())),
-                tuple(to_us(datetime.fromisoformat(at)) for at in loaded.get("rest", ())),
+                _times(loaded.get("rest", ())),
                 str(loaded.get("note", "")),
                 str(loaded.get("forced", "")),
                 tuple(loaded.get("early", ())),
+                _times(loaded.get("away", ())),
             )
         except (ValueError, AttributeError, TypeError):
             return cls(note=text)
@@ -61,6 +65,7 @@ class Evidence:
             "note": self.note,
             "forced": self.forced,
             "early": list(self.early),
+            "away": [iso(at) for at in self.away],
         }
         kept = {name: value for name, value in facts.items() if value}
         return json.dumps(kept, ensure_ascii=False, sort_keys=True) if kept else ""
@@ -85,6 +90,14 @@ class Evidence:
     def with_rest(self, at_us: int) -> Evidence:
         """REST had no rows at `at_us`."""
         return replace(self, rest=(self.rest[0], at_us) if self.rest else (at_us,))
+
+    def with_away(self, at_us: int) -> Evidence:
+        """The archive could not be reached at `at_us`."""
+        return replace(self, away=(self.away[0], at_us) if self.away else (at_us,))
+
+
+def _times(texts: Iterable[str]) -> tuple[int, ...]:
+    return tuple(to_us(datetime.fromisoformat(at)) for at in texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +132,7 @@ def settle(stretch: Stretch, now_us: int, *, is_gone: bool) -> CoverageRange:
         evidence = replace(evidence, forced="")
     elif evidence.read and is_gone:
         state, next_check_us = State.UNAVAILABLE, None
-    elif evidence.corrupt and not evidence.rest and not evidence.archive:
+    elif (evidence.corrupt or evidence.away) and not evidence.rest and not evidence.archive:
         state, next_check_us = State.FAILED, now_us + _FIRST_PAUSE_US
     else:
         state, next_check_us = State.UNPUBLISHED, next_check(evidence, now_us)

@@ -305,6 +305,7 @@ def _load_report(store: Store, entry: Planned) -> SeriesLoad:
             rest_requests=report.rest_requests + tally.rest_requests,
             weight_used=report.weight_used + tally.weight_used,
             bytes_downloaded=report.bytes_downloaded + tally.bytes_downloaded,
+            archive_lacks=report.archive_lacks + tuple(tally.lacking),
             seconds=report.seconds + tally.seconds,
         )
     return report

@@ -16,7 +16,13 @@ from threading import Event
 
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
-from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError
+from airflow_provider_binance.errors import (
+    ArchiveError,
+    ArchiveFileMissingError,
+    CorruptArchiveError,
+    RestrictedLocationError,
+    UnreachableError,
+)
 from airflow_provider_binance.evidence import ContinuityScan, Evidence, Stretch, hole, settle
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import Market, from_us
@@ -41,6 +47,7 @@ from airflow_provider_binance.records import (
     State,
 )
 from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.reports import LackReport
 from airflow_provider_binance.rest.fetching import Pages, PageSource
 from airflow_provider_binance.store.base import Store
 
@@ -69,15 +76,17 @@ class Loader:
             task.left = _without(task.stretches, planned)
         self._carry_out([unit for task, planned in pieces for unit in units_of(task, planned)])
         for task in tasks:
-            if task.confirms:
-                continue  # the rows are there already: what a file lacks of them is kept
             for _ in range(_MOST_ROUNDS):
                 planned = plan_stretches(task.series, task.left, task.sources, task.now_us)
                 if not planned:
                     break
                 task.left = _without(task.left, planned)
                 self._carry_out(list(units_of(task, planned)))
-            self._settle(task)
+            if not task.confirms:
+                self._settle(task)
+                continue
+            # The rows are there already: what no file has of them is kept.
+            task.tally.lacking += [lack for stretch in task.left for lack in _lacking(task, stretch)]
 
     def _carry_out(self, units: list[Unit]) -> None:
         stopped = Event()
@@ -109,17 +118,26 @@ class Loader:
             task.left += piece.stretches
         except CorruptArchiveError as error:
             log.warning("%s; planning %s anew", error, task.series)
+            task.tally.bytes_downloaded += error.bytes_downloaded
             task.left += [
                 replace(stretch, evidence=stretch.evidence.with_corrupt(piece.file.name)) for stretch in piece.stretches
             ]
             with suppress(CorruptArchiveError):
                 deque(parts, maxlen=0)  # what else the file has is passed over
+        except (ArchiveError, UnreachableError, RestrictedLocationError) as error:
+            if not (task.sources.rest or task.confirms):
+                raise
+            log.warning("%s; %s", error, "its rows stay provisional" if task.confirms else "asking REST in its place")
+            task.left += [
+                replace(stretch, evidence=stretch.evidence.with_away(task.now_us)) for stretch in piece.stretches
+            ]
 
     def _write_file(
         self, task: SeriesTask, piece: ArchivePiece, archive: FetchedFile, parts_of_file: Iterator[Part]
     ) -> None:
         """All parts of a file; coverage turns complete with the last."""
         task.tally.archive_files += 1
+        task.read.add(piece.file.name)
         task.tally.bytes_downloaded += archive.bytes_downloaded
         interval = task.interval
         # A kline that was not closed when the file was made is not in it, whatever its line says.
@@ -148,9 +166,6 @@ class Loader:
             coverage: list[CoverageRange] = []
             if part == parts:
                 for scan, stretch in zip(scans, stretches, strict=True):
-                    if task.confirms and (holes := scan.holes()):
-                        log.warning("%s lacks %d stretches of %s; what REST has is kept",
-                                    piece.file.path, len(holes), task.series)  # fmt: skip
                     lacking = stretch.evidence.with_archive(piece.file.name)
                     coverage += _found(scan, stretch, lacking, task, confirmed_by=archive.sha256)
             span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
@@ -174,6 +189,11 @@ class Loader:
             scan = ContinuityScan(task.interval, stretch.start_us, stretch.end_us)
             scan.feed(list(rows.between(stretch.start_us, stretch.end_us).times_us()))
             coverage += _found(scan, stretch, stretch.evidence.with_rest(task.now_us), task, confirmed_by=None)
+            task.tally.lacking += [
+                lack
+                for start_us, end_us in scan.complete()
+                for lack in _lacking(task, replace(stretch, start_us=start_us, end_us=end_us))
+            ]
         path = dataset(task.series.dataset).rest[Market(task.series.market)].path
         line = LedgerLine(Source.REST, f"{path} requests={fetched.requests}", task.now_us, self.run_ref)
         self._commit(task, unit.stretches[0].start_us, unit.stretches[-1].end_us, rows, line, coverage)
@@ -238,8 +258,8 @@ def _found(
     scan: ContinuityScan, stretch: Stretch, lacking: Evidence, task: SeriesTask, *, confirmed_by: str | None
 ) -> Iterator[CoverageRange]:
     """What the ledger knows after a stretch's rows were seen; its holes go on to the next source."""
-    # An unreadable file is not forgotten with the rows that REST brought in its place.
-    witness = str(Evidence(corrupt=stretch.evidence.corrupt))
+    # An archive that did not deliver is not forgotten with the rows that REST brought in its place.
+    witness = str(Evidence(corrupt=stretch.evidence.corrupt, away=stretch.evidence.away))
     for start_us, end_us in scan.complete():
         count = task.interval.count(start_us, end_us)
         yield CoverageRange(
@@ -249,7 +269,17 @@ def _found(
     for start_us, end_us in scan.holes():
         gap = Stretch(start_us, end_us, lacking)
         task.left.append(gap)
-        yield hole(gap, task.now_us)
+        if not task.confirms:
+            yield hole(gap, task.now_us)
+
+
+def _lacking(task: SeriesTask, stretch: Stretch) -> Iterator[LackReport]:
+    """The rows of the stretch, if verified files that lack them were read by now, or just now to confirm them."""
+    names = stretch.evidence.archive
+    if names and (not task.confirms or task.read & set(names)):
+        rows = task.interval.count(stretch.start_us, stretch.end_us)
+        log.warning("%s lacks %d klines of %s that REST has: they are kept", " and ".join(names), rows, task.series)
+        yield LackReport(stretch.start_us, stretch.end_us, rows, names)
 
 
 def _without(stretches: Iterable[Stretch], pieces: Iterable[Piece]) -> list[Stretch]:

@@ -11,12 +11,13 @@ from threading import Event
 
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
-from airflow_provider_binance.errors import ArchiveFileMissingError, CorruptArchiveError
+from airflow_provider_binance.errors import ArchiveError, BinanceError, RestrictedLocationError, UnreachableError
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Interval, Market
 from airflow_provider_binance.planner import ArchivePiece, Piece, Sources
 from airflow_provider_binance.records import Series, WriteResult
+from airflow_provider_binance.reports import LackReport
 from airflow_provider_binance.rest.fetching import Pages, PageSource, fetch_pages
 from airflow_provider_binance.rest.pages import Page
 
@@ -34,6 +35,7 @@ class Tally:
     weight_used: int = 0
     bytes_downloaded: int = 0
     seconds: float = 0.0
+    lacking: list[LackReport] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class SeriesTask:
     The symbol's life began within `dawn` and ended within `dusk`, where that is known to the day or month only: what
     lies in them without rows is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them.
     `is_gone`: the life has ended and REST has forgotten the symbol. `forced`: the one source that is allowed, or ''.
+    `read`: the names of the archive files that were read.
     """
 
     series: Series
@@ -55,6 +58,7 @@ class SeriesTask:
     is_gone: bool = False
     forced: str = ""
     tally: Tally = field(default_factory=Tally)
+    read: set[str] = field(default_factory=set)
     left: list[Stretch] = field(default_factory=list)
 
     @property
@@ -82,7 +86,7 @@ class Ready:
 
     fetched: FetchedFile | Pages | None
     part: Part | None = None
-    error: ArchiveFileMissingError | CorruptArchiveError | None = None
+    error: BinanceError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def units_of(task: SeriesTask, pieces: Iterable[Piece]) -> Iterator[Unit]:
 
 
 def _read_unit(unit: Unit, future: Future[FetchedFile | Pages]) -> Iterator[Ready]:
-    """What the unit brings, as it is read; raises whatever else than a bad file keeps the fetch from it."""
+    """What the unit brings, as it is read; raises whatever else than the archive keeps the fetch from it."""
     fetched: FetchedFile | Pages | None = None
     try:
         fetched = future.result()
@@ -146,7 +150,9 @@ def _read_unit(unit: Unit, future: Future[FetchedFile | Pages]) -> Iterator[Read
             return
         for part in fetched.rows(Market(unit.task.series.market), unit.task.interval):
             yield Ready(fetched, part)
-    except (ArchiveFileMissingError, CorruptArchiveError) as error:
+    except (ArchiveError, UnreachableError, RestrictedLocationError) as error:
+        if not isinstance(unit.piece, ArchivePiece):
+            raise
         yield Ready(fetched, error=error)
     finally:
         if isinstance(fetched, FetchedFile):

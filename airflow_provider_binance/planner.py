@@ -139,7 +139,8 @@ def _cheapest(
     evidence = stretch.evidence
     # REST has answered within this load: asking again at once brings nothing new.
     by_rest = sources.rest and not (evidence.rest and evidence.rest[-1] >= now_us)
-    if sources.find is None or evidence.corrupt:
+    is_away = bool(evidence.away) and evidence.away[-1] >= now_us
+    if sources.find is None or evidence.corrupt or is_away:
         parts: Iterable[Part] = [(stretch, None, 0)]
     elif evidence.read:
         # A month's hole is asked of its days before REST: the archive's own word first.

@@ -38,6 +38,20 @@ class RangeReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class LackReport:
+    """Rows that are kept though the verified archive files in `files` lack them: REST has them."""
+
+    start_us: int
+    end_us: int
+    rows: int
+    files: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{start, end, rows, files}`."""
+        return {"start": iso(self.start_us), "end": iso(self.end_us), "rows": self.rows, "files": list(self.files)}
+
+
 def _series_dict(series: Series, start_us: int, end_us: int) -> dict[str, Any]:
     return {
         "market": series.market,
@@ -51,7 +65,8 @@ def _series_dict(series: Series, start_us: int, end_us: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class SeriesLoad:
-    """What one load did for one series. `gaps` are all stretches of the window without rows, explained or not."""
+    """What one load did for one series. `gaps` are all stretches of the window without rows, explained or not;
+    `archive_lacks` are the rows that this load read or confirmed and that the archive's files do not have."""
 
     series: Series
     start_us: int
@@ -63,6 +78,7 @@ class SeriesLoad:
     bytes_downloaded: int = 0
     gaps: tuple[RangeReport, ...] = ()
     seconds: float = 0.0
+    archive_lacks: tuple[LackReport, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of `loads`."""
@@ -77,6 +93,7 @@ class SeriesLoad:
             "weight_used": self.weight_used,
             "bytes_downloaded": self.bytes_downloaded,
             "gaps": [gap.to_dict() for gap in self.gaps],
+            "archive_lacks": [lack.to_dict() for lack in self.archive_lacks],
             "seconds": round(self.seconds, 3),
         }
 

@@ -12,6 +12,7 @@ from airflow_provider_binance.records import Series, State
 from airflow_provider_binance.reports import (
     UNCOVERED,
     CoverageReport,
+    LackReport,
     LoadReport,
     PieceReport,
     PlanReport,
@@ -47,11 +48,27 @@ def load_lines(report: LoadReport) -> Iterator[str]:
     ]
     yield from _table(("series", "window (UTC)", "read", "inserted", "updated", "unchanged", "from"), rows, "<<>>>><")
     yield from _gaps((load.series, gap) for load in report.loads for gap in load.gaps)
+    yield from _lacks((load.series, lack) for load in report.loads for lack in load.archive_lacks)
     yield ""
     kept = report.counts.rows_kept
     if kept:
         yield f"{_plural(kept, 'row')} differed from the source and were kept: a source of higher rank gave them."
     yield _load_verdict(report)
+
+
+def _lacks(found: Iterable[tuple[Series, LackReport]]) -> Iterator[str]:
+    lacks = list(found)
+    if not lacks:
+        return
+    yield ""
+    yield "rows that the archive's files lack, kept since REST has them:"
+    rows = [
+        (str(series), span(lack.start_us, lack.end_us), f"{lack.rows:,}", ", ".join(lack.files))
+        for series, lack in lacks[:_SHOWN_GAPS]
+    ]
+    yield from _table((), rows, "<<><")
+    if len(lacks) > _SHOWN_GAPS:
+        yield f"… and {len(lacks) - _SHOWN_GAPS} more stretches (--json has them all)"
 
 
 def _load_verdict(report: LoadReport) -> str:

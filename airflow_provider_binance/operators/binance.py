@@ -203,7 +203,8 @@ def summarize(report: LoadReport) -> dict[str, Any]:
     loads = []
     for load in report.loads[:_MOST_SERIES]:
         entry = load.to_dict()
-        loads.append({**entry, "gaps": entry["gaps"][:_MOST_GAPS], "gap_count": len(load.gaps)})
+        shown = {name: entry[name][:_MOST_GAPS] for name in ("gaps", "archive_lacks")}
+        loads.append({**entry, **shown, "gap_count": len(load.gaps)})
     return {
         "schema": report.to_dict()["schema"],
         "series": len(report.loads),

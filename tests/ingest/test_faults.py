@@ -46,6 +46,7 @@ def test_a_file_that_stays_broken_is_replaced_by_rest_and_remembered(bench, faul
     it.sim.add_fault(fault)
     report = it.load(**DAY)
     assert (report.exit_status, report.counts.rows_inserted) == (0, 1440)
+    assert report.loads[0].bytes_downloaded > 2 * 80_000  # the file was downloaded twice, for nothing
     [(state, evidence, _)] = it.coverage()
     assert state == "complete"
     assert json.loads(evidence) == {"corrupt": ["BTCUSDT-1m-2024-06-10.zip"]}
@@ -129,6 +130,37 @@ def test_a_listed_file_that_is_not_there_is_planned_anew(bench):
     assert (report.exit_status, report.counts.rows_inserted) == (0, 2880)
     assert (report.loads[0].archive_files, report.loads[0].rest_requests) == (1, 2)
     assert {evidence for _, evidence, _ in it.coverage()} == {""}
+
+
+@pytest.mark.parametrize("fault", ["http=503", "http=403", "reset", "451"])
+def test_rest_is_the_way_out_where_the_archive_is_away(bench, fault, mocker):
+    """The load ends with all rows, provisional; the ledger says that the archive was away, and it is asked again."""
+    mocker.patch("airflow_provider_binance.archive.http._LONGEST_SLEEP_SECONDS", 0.01)
+    it = bench()
+    it.sim.add_fault(f"{fault}@.zip")
+    window = {"start": "2024-06-08", "end": "2024-06-11"}
+    report = it.load(**window)
+    assert (report.exit_status, report.counts.rows_inserted, report.loads[0].archive_files) == (0, 3 * 1440, 0)
+    [(state, evidence, _)] = it.coverage()
+    assert (state, list(json.loads(evidence))) == ("complete", ["away"])
+    assert it.sql("select distinct source from ingest_log") == [("rest",)]
+    # Confirming finds the archive still away: the rows stay what they are. When it is back they are confirmed.
+    it.load(confirm=True, **window)
+    assert [state for state, _, _ in it.coverage()] == ["complete"]
+    it.sim.clear_faults()
+    again = it.load(confirm=True, **window)
+    assert (again.counts.rows_unchanged, again.loads[0].archive_files) == (3 * 1440, 3)
+    assert it.sql("select count(*) from coverage where confirmed_by is null or evidence <> ''") == [(0,)]
+
+
+def test_an_archive_that_is_away_is_an_error_where_nobody_else_may_be_asked(bench, mocker):
+    """`--source archive` does not go elsewhere."""
+    mocker.patch("airflow_provider_binance.archive.http._LONGEST_SLEEP_SECONDS", 0.01)
+    it = bench()
+    it.sim.add_fault("http=503@.zip")
+    with pytest.raises(UnreachableError, match="attempts in vain"):
+        it.load(source="archive", **DAY)
+    assert it.asked("/klines?") == []
 
 
 @pytest.mark.parametrize("market", ["spot", "um", "cm"])
