@@ -50,6 +50,20 @@ def overlay(
     return _merge(ranges)
 
 
+def erased(
+    existing: Sequence[CoverageRange], start_us: int, end_us: int, *, count: Callable[[int, int], int]
+) -> list[CoverageRange]:
+    """The ranges without what they say of `[start_us, end_us)`."""
+    left: list[CoverageRange] = []
+    for known in existing:
+        low, high = max(known.start_us, start_us), min(known.end_us, end_us)
+        if low >= high:
+            left.append(known)
+            continue
+        left += _part(known, known.start_us, low, count) + _part(known, high, known.end_us, count)
+    return left
+
+
 def missing(window: tuple[int, int], ranges: Iterable[CoverageRange], now_us: int) -> list[tuple[int, int]]:
     """What a load of `window` has to try: all that is neither settled nor unpublished with its next check to come."""
     done = (r for r in ranges if r.state in SETTLED or _is_waiting(r, now_us))

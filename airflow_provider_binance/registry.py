@@ -44,6 +44,35 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """What is true of every sound row: `left` ≤ `right`, where None is 0; or, with `together`, both are 0 or neither.
+
+    Where one of the two is NULL the rule says nothing.
+    """
+
+    left: str | None
+    right: str
+    together: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.left} = 0 ⇔ {self.right} = 0" if self.together else f"{self.left or 0} ≤ {self.right}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rollup:
+    """How rows of a short interval make one of a longer: the columns that are first, highest, lowest and last.
+
+    Every other column but times is a sum. A row whose `traded` is 0 has no part in the first three.
+    """
+
+    first: str
+    highest: str
+    lowest: str
+    last: str
+    traded: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestPaging:
     """How one market's REST route is paged: path, the limits worth asking for, and the width of its window.
 
@@ -70,6 +99,8 @@ class Dataset:
     has_interval: bool
     archive_folder: str | None = None
     rest: Mapping[Market, RestPaging] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    rollup: Rollup | None = None
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -111,7 +142,19 @@ KLINES = Dataset(
         Market.UM: RestPaging("/fapi/v1/klines", (99, 499, 1000, 1500)),
         Market.CM: RestPaging("/dapi/v1/klines", (99, 499, 1000, 1500), newest_first=True, max_window_days=200),
     },
-)
+    # Each holds in all 216,000 recorded klines of the archive, the truncated one before the halt of 2023 included.
+    rules=(
+        *(Rule("low", name) for name in ("open", "close", "high")),
+        *(Rule(name, "high") for name in ("open", "close")),
+        *(Rule(None, name) for name in ("low", "volume", "quote_volume", "trade_count", "taker_buy_base_volume",
+                                        "taker_buy_quote_volume", "contracts", "taker_buy_contracts")),
+        Rule("taker_buy_base_volume", "volume"),
+        Rule("taker_buy_quote_volume", "quote_volume"),
+        Rule("taker_buy_contracts", "contracts"),
+        Rule("trade_count", "volume", together=True),
+    ),
+    rollup=Rollup("open", "high", "low", "close", "trade_count"),
+)  # fmt: skip
 
 _DATASETS: dict[str, Dataset] = {KLINES.name: KLINES}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.records import Batch, CoverageRange, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
+from airflow_provider_binance.store.inspection import Inspection
 
 ACCEPTED = (
     "accepted are postgresql+psycopg://user:password@host:5432/database, sqlite:///relative/path.db, "
@@ -37,7 +38,7 @@ class ArchiveLine(NamedTuple):
     etag: str | None = None
 
 
-class Store(ABC):
+class Store(Inspection):
     """An ingest database. Opening is free: the first call that needs the database connects.
 
     Reading never creates anything: on a missing or empty database it finds nothing. Every method raises StoreError or

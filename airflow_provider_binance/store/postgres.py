@@ -18,10 +18,10 @@ from airflow_provider_binance.market import from_us, to_us
 from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.store.postgres_dialect import PostgresDialect
 from airflow_provider_binance.store.postgres_rows import write_rows
 from airflow_provider_binance.store.postgres_schema import actual, close_after, create_schema
 from airflow_provider_binance.store.schema import qualified, quoted
-from airflow_provider_binance.store.sql import SqlStore
 
 _FIRST_US, _LAST_US = (to_us(at) for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)))
 _NAME_BYTES = 63  # PostgreSQL cuts longer names off without an error
@@ -31,7 +31,7 @@ _NAME_BYTES = 63  # PostgreSQL cuts longer names off without an error
 _PASSING = ("08", "40", "53", "55", "57", "58")
 
 
-class PostgresStore(SqlStore):
+class PostgresStore(PostgresDialect):
     """A store in PostgreSQL, over one connection."""
 
     dialect = "postgresql"

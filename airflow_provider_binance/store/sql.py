@@ -15,10 +15,11 @@ from airflow_provider_binance.registry import Continuity, Dataset
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.precedence import Standing, file_standings, standing
 from airflow_provider_binance.store.schema import data_table, quoted
-from airflow_provider_binance.store.sql_read import OF_SERIES, SqlReader, of
+from airflow_provider_binance.store.sql_read import OF_SERIES, of
+from airflow_provider_binance.store.sql_rollup import SqlRollup
 
 
-class SqlStore(SqlReader):
+class SqlStore(SqlRollup):
     """Writes rows, line and coverage under the lock of their series: `_lock`, `_write_rows`, `_write_line`,
     `_write_coverage`, `_commit`, in this order."""
 
@@ -100,6 +101,11 @@ class SqlStore(SqlReader):
         )
         if dataset.continuity is Continuity.ID:
             after = [known if known in before else self._with_ids(dataset, series, known) for known in after]
+        self._replace_coverage(dataset, series, before, after)
+
+    def _replace_coverage(
+        self, dataset: Dataset, series: Series, before: Sequence[CoverageRange], after: Sequence[CoverageRange]
+    ) -> None:
         table, old, new = self._table("coverage"), set(before), set(after)
         for known in before:
             if known not in new:

@@ -15,7 +15,7 @@ from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.store import sqlite_rows
 from airflow_provider_binance.store.schema import quoted
-from airflow_provider_binance.store.sql import SqlStore
+from airflow_provider_binance.store.sqlite_dialect import SqliteDialect, teach
 
 #: How long a writer waits for another one. A batch of 1 M rows takes 5–10 s on a slow disk, and writers may queue.
 BUSY_SECONDS = 120.0
@@ -25,7 +25,7 @@ _UNAVAILABLE = {*_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLIT
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 
 
-class SqliteStore(SqlStore):
+class SqliteStore(SqliteDialect):
     """A store in a file. `path` may be relative: it is read against the working directory of now."""
 
     dialect = "sqlite"
@@ -57,6 +57,7 @@ class SqliteStore(SqlStore):
         )
         # With WAL this loses at most the last commits when the power fails, rows and ledger alike; a kill loses none.
         self._connection.execute("PRAGMA synchronous = NORMAL")
+        teach(self._connection)
         return True
 
     @property
