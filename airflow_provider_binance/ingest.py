@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache, partial
-from pathlib import Path
 
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.coverage import stretches
 from airflow_provider_binance.errors import BinanceError, InputError
 from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
+from airflow_provider_binance.outcome import load_report, pieces
 from airflow_provider_binance.planner import SourceChoice, piece_report, plan_stretches
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import CoverageRange, Kline, Series, State
@@ -24,17 +22,14 @@ from airflow_provider_binance.reports import (
     CoverageReport,
     LoadReport,
     PlanReport,
-    RangeReport,
     SeriesCoverage,
-    SeriesLoad,
     SeriesPlan,
 )
 from airflow_provider_binance.rest.pages import plan_pages
-from airflow_provider_binance.runtime import Runtime
+from airflow_provider_binance.runtime import Runtime, StoreLike
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.symbols import spelled
 from airflow_provider_binance.tasks import (
-    Planned,
     When,
     instants,
     names_of,
@@ -42,9 +37,8 @@ from airflow_provider_binance.tasks import (
     resolved_start,
     select,
 )
+from airflow_provider_binance.upkeep.repairing import repair
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
-
-StoreLike = Store | str | Path | None
 
 #: Said by `plan` in its report and by `load` in its log.
 NO_ARCHIVE = "the test hosts have no archive: everything comes by REST"
@@ -118,7 +112,7 @@ def load(
             Loader(
                 runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
             ).run(tasks)  # fmt: skip
-        return LoadReport(tuple(_load_report(runtime.store, entry) for entry in planned))
+        return LoadReport(tuple(load_report(runtime.store, entry) for entry in planned))
 
 
 def plan(
@@ -146,16 +140,16 @@ def plan(
         selection = select(
             market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
         )  # fmt: skip
-        _refuse_foreign(runtime)
+        runtime.refuse_foreign()
         plans = []
         for entry in plan_all(runtime, selection):
-            pieces = [
+            fetched = [
                 piece_report(entry.series, piece)
                 for task in entry.tasks
                 for piece in plan_stretches(entry.series, task.stretches, task.sources, task.now_us)
             ]
-            pieces.sort(key=lambda piece: piece.start_us)
-            plans.append(SeriesPlan(entry.series, entry.start_us, entry.end_us, tuple(pieces)))
+            fetched.sort(key=lambda piece: piece.start_us)
+            plans.append(SeriesPlan(entry.series, entry.start_us, entry.end_us, tuple(fetched)))
         return PlanReport(tuple(plans), () if runtime.config.has_archive else (NO_ARCHIVE,))
 
 
@@ -270,12 +264,6 @@ def _closed_end(series: Series, ranges: Sequence[CoverageRange], end_us: int, to
     return interval.closed_end(known_us)
 
 
-def _refuse_foreign(runtime: Runtime) -> None:
-    """Raise EnvironmentMismatchError if the store holds data of another environment; writes nothing."""
-    if runtime.store.environment() not in (None, runtime.config.environment):
-        runtime.store.ensure_environment(str(runtime.config.environment))
-
-
 def _runtime(config: BinanceConfig | None, store: StoreLike, priority: str, source: str) -> Runtime:
     return Runtime(
         config,
@@ -286,42 +274,17 @@ def _runtime(config: BinanceConfig | None, store: StoreLike, priority: str, sour
     )
 
 
-def _gaps(ranges: Sequence[CoverageRange], start_us: int, end_us: int) -> list[RangeReport]:
-    """The window as it is known, piece by piece."""
-    return [RangeReport(*piece) for piece in stretches((start_us, end_us), ranges)] if start_us < end_us else []
-
-
-def _load_report(store: Store, entry: Planned) -> SeriesLoad:
-    series = entry.series
-    ranges = store.coverage(series.dataset, [series], entry.start_us, entry.end_us).get(series, [])
-    gaps = [gap for gap in _gaps(ranges, entry.start_us, entry.end_us) if gap.state != State.COMPLETE]
-    report = SeriesLoad(series, entry.start_us, entry.end_us, gaps=tuple(gaps))
-    for task in entry.tasks:
-        tally = task.tally
-        report = replace(
-            report,
-            counts=report.counts + tally.counts,
-            archive_files=report.archive_files + tally.archive_files,
-            rest_requests=report.rest_requests + tally.rest_requests,
-            weight_used=report.weight_used + tally.weight_used,
-            bytes_downloaded=report.bytes_downloaded + tally.bytes_downloaded,
-            archive_lacks=report.archive_lacks + tuple(tally.lacking),
-            seconds=report.seconds + tally.seconds,
-        )
-    return report
-
-
 def _series_coverage(
     store: Store, series: Series, ranges: Sequence[CoverageRange], start_us: int, end_us: int
 ) -> SeriesCoverage:
-    pieces = _gaps(ranges, start_us, end_us)
+    told = pieces(ranges, start_us, end_us)
     [rows] = store.row_counts(series.dataset, series, [(start_us, end_us)])
     expected = None
     if series.interval:
         grid = INTERVALS[series.interval]
-        wanted = (p for p in pieces if p.state == State.COMPLETE or not p.is_explained)
+        wanted = (p for p in told if p.state == State.COMPLETE or not p.is_explained)
         expected = sum(grid.count(piece.start_us, piece.end_us) for piece in wanted)
-    return SeriesCoverage(series, start_us, end_us, rows, expected, tuple(pieces))
+    return SeriesCoverage(series, start_us, end_us, rows, expected, tuple(told))
 
 
-__all__ = ["coverage", "fetch_klines", "load", "migrate", "plan"]
+__all__ = ["StoreLike", "coverage", "fetch_klines", "load", "migrate", "plan", "repair"]

@@ -84,15 +84,26 @@ Piece = ArchivePiece | RestPiece
 
 
 @dataclass(frozen=True, slots=True)
+class Preferred:
+    """Where rows came from once, and are asked for first if they are to come again: `file`, or REST if it is None."""
+
+    start_us: int
+    end_us: int
+    file: ArchiveFile | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """What may be asked for one series: `find` None means no archive, `rest` False that REST is not to be asked.
 
-    `few`: rather few pages than cheap ones, since this series is all that is loaded.
+    `few`: rather few pages than cheap ones, since this series is all that is loaded. `preferred` (ascending, disjoint)
+    goes before the cheapest.
     """
 
     find: Find | None
     rest: bool
     few: bool = False
+    preferred: tuple[Preferred, ...] = ()
 
 
 def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Sources, now_us: int) -> list[Piece]:
@@ -105,7 +116,7 @@ def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Source
     by_file: dict[ArchiveFile, tuple[int, list[Stretch]]] = {}
     by_rest: list[Stretch] = []
     for stretch in stretches:
-        for part, file, size in _cheapest(series, interval, market, stretch, sources, now_us):
+        for part, file, size in _sourced(series, interval, market, stretch, sources, now_us):
             if file is None:
                 _append(by_rest, part)
             else:
@@ -130,6 +141,31 @@ def piece_report(series: Series, piece: Piece) -> PieceReport:
 
 
 Part = tuple[Stretch, ArchiveFile | None, int]
+
+
+def _sourced(
+    series: Series, interval: Interval, market: Market, stretch: Stretch, sources: Sources, now_us: int
+) -> Iterator[Part]:
+    """The stretch cut by where its rows came from; what nobody is preferred for comes from the cheapest."""
+    at, evidence = stretch.start_us, stretch.evidence
+    is_fresh = not (evidence.read or evidence.rest or evidence.corrupt)
+    for choice in sources.preferred if is_fresh else ():
+        start_us, end_us = max(at, choice.start_us), min(stretch.end_us, choice.end_us)
+        if start_us >= end_us:
+            continue
+        listed = sources.find(choice.file) if sources.find is not None and choice.file is not None else None
+        if choice.file is not None and listed is not None:
+            part, size = _clip(Stretch(start_us, end_us), choice.file, interval), _size(interval, choice.file, listed)
+        else:
+            part, size = (Stretch(start_us, end_us) if choice.file is None and sources.rest else None), 0
+        if part is None:
+            continue
+        if at < part.start_us:
+            yield from _cheapest(series, interval, market, Stretch(at, part.start_us), sources, now_us)
+        yield part, choice.file, size
+        at = part.end_us
+    if at < stretch.end_us:
+        yield from _cheapest(series, interval, market, Stretch(at, stretch.end_us, evidence), sources, now_us)
 
 
 def _cheapest(

@@ -25,6 +25,9 @@ from airflow_provider_binance.symbols import Symbols
 
 log = logging.getLogger(__name__)
 
+#: How a caller may name a store.
+StoreLike = Store | str | Path | None
+
 
 class Runtime:
     """What one front-door call works with; everything is opened when it is first needed, and closed with it.
@@ -35,7 +38,7 @@ class Runtime:
     def __init__(
         self,
         config: BinanceConfig | None = None,
-        store: Store | str | Path | None = None,
+        store: StoreLike = None,
         *,
         priority: str = "backfill",
         archive: bool = True,
@@ -116,6 +119,11 @@ class Runtime:
             raise error
         log.warning("REST is out of reach (%s); the archive's clock is used", type(error).__name__)
         return self.http.date_us
+
+    def refuse_foreign(self) -> None:
+        """Raise EnvironmentMismatchError if the store holds data of another environment; writes nothing."""
+        if self.store.environment() not in (None, self.config.environment):
+            self.store.ensure_environment(str(self.config.environment))
 
     def keep_time(self, market: Market) -> None:
         """Have the store write the server's times until this runtime is closed; in a transaction nobody is asked."""

@@ -163,17 +163,17 @@ def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: li
     if selection.reload:
         wanted = [Stretch(start_us, end_us)]
     else:
-        due = [_due(known, selection.choice) for known in ranges]
-        wanted = list(_with_evidence(missing((start_us, end_us), due, now_us), ranges))
+        known = [due(each, selection.choice) for each in ranges]
+        wanted = list(with_evidence(missing((start_us, end_us), known, now_us), ranges))
         if selection.confirm:
-            wanted = [*_overdue(due, start_us, now_us), *wanted]
+            wanted = [*_overdue(known, start_us, now_us), *wanted]
     if wanted:
-        entry.not_listed = _add_task(runtime, selection, entry, wanted, ranges, now_us)
+        entry.not_listed = add_task(runtime, selection, entry, wanted, ranges, now_us)
     if selection.confirm and not selection.reload and runtime.archive_allowed:
-        provisional = list(_provisional(runtime, series, ranges, start_us - CONFIRM_BACK_US, end_us))
+        unconfirmed = list(provisional(runtime, series, ranges, start_us - CONFIRM_BACK_US, end_us))
         eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us)
-        if provisional and plan_stretches(series, provisional, eyes, now_us):
-            entry.tasks.append(SeriesTask(series, provisional, eyes, now_us, confirms=True))
+        if unconfirmed and plan_stretches(series, unconfirmed, eyes, now_us):
+            entry.tasks.append(SeriesTask(series, unconfirmed, eyes, now_us, confirms=True))
     return entry
 
 
@@ -212,7 +212,7 @@ def _overdue(ranges: Iterable[CoverageRange], start_us: int, now_us: int) -> Ite
             yield Stretch(max(known.start_us, start_us - CONFIRM_BACK_US), min(known.end_us, start_us), evidence)
 
 
-def _due(known: CoverageRange, choice: SourceChoice) -> CoverageRange:
+def due(known: CoverageRange, choice: SourceChoice) -> CoverageRange:
     """The range, due at once if it waits only because another source than the one now chosen had been forced."""
     waits = known.state is State.UNPUBLISHED and known.next_check_at_us is not None
     if waits and Evidence.parse(known.evidence).forced not in ("", choice):
@@ -220,7 +220,7 @@ def _due(known: CoverageRange, choice: SourceChoice) -> CoverageRange:
     return known
 
 
-def _with_evidence(gaps: Iterable[tuple[int, int]], ranges: Sequence[CoverageRange]) -> Iterator[Stretch]:
+def with_evidence(gaps: Iterable[tuple[int, int]], ranges: Sequence[CoverageRange]) -> Iterator[Stretch]:
     """The gaps, cut where the ledger knows something of them."""
     for start_us, end_us in gaps:
         at = start_us
@@ -238,7 +238,7 @@ def _with_evidence(gaps: Iterable[tuple[int, int]], ranges: Sequence[CoverageRan
             yield Stretch(at, end_us)
 
 
-def _add_task(
+def add_task(
     runtime: Runtime,
     selection: Selection,
     entry: Planned,
@@ -289,7 +289,7 @@ def _cut(parts: Iterable[Stretch], start_us: int, end_us: int) -> list[Stretch]:
     ]
 
 
-def _provisional(
+def provisional(
     runtime: Runtime, series: Series, ranges: Iterable[CoverageRange], start_us: int, end_us: int
 ) -> Iterator[Stretch]:
     """Complete stretches that no archive file has confirmed, with the files that were read for them already."""

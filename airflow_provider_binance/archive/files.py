@@ -112,12 +112,23 @@ def fetch(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> Fetche
     return fetched
 
 
-def _fetch_once(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> FetchedFile:
-    url = f"{config.archive_url}/{quote(file.path)}"
-    text = http.get(url + ".CHECKSUM", lambda answer: answer.content, ref=file.path + ".CHECKSUM")
+def published_sha256(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> str:
+    """The SHA-256 that the archive says the file has, at the price of one small request.
+
+    Raises:
+        ArchiveFileMissingError: there is no checksum of it.
+        CorruptArchiveError: it is none.
+    """
+    url = f"{config.archive_url}/{quote(file.path)}.CHECKSUM"
+    text = http.get(url, lambda answer: answer.content, ref=file.path + ".CHECKSUM")
     if (match := _CHECKSUM.match(text)) is None:
         raise CorruptArchiveError(f"archive {file.path}.CHECKSUM holds no SHA-256: {text[:80]!r}", ref=file.path)
-    expected = match[1].decode().lower()
+    return match[1].decode().lower()
+
+
+def _fetch_once(config: BinanceConfig, http: ArchiveHttp, file: ArchiveFile) -> FetchedFile:
+    url = f"{config.archive_url}/{quote(file.path)}"
+    expected = published_sha256(config, http, file)
     download = _Download(file)
     try:
         http.get(url, download.take, headers=download.headers, ref=file.path)

@@ -1,0 +1,38 @@
+"""What a load did to a series, as the ledger tells it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from airflow_provider_binance.coverage import stretches
+from airflow_provider_binance.records import CoverageRange, State
+from airflow_provider_binance.reports import RangeReport, SeriesLoad
+from airflow_provider_binance.store.base import Store
+from airflow_provider_binance.tasks import Planned
+
+
+def pieces(ranges: Sequence[CoverageRange], start_us: int, end_us: int) -> list[RangeReport]:
+    """The window as it is known, piece by piece."""
+    return [RangeReport(*piece) for piece in stretches((start_us, end_us), ranges)] if start_us < end_us else []
+
+
+def load_report(store: Store, entry: Planned) -> SeriesLoad:
+    """The counts of the entry's tasks, and every piece of its window that has no rows."""
+    series = entry.series
+    ranges = store.coverage(series.dataset, [series], entry.start_us, entry.end_us).get(series, [])
+    gaps = [gap for gap in pieces(ranges, entry.start_us, entry.end_us) if gap.state != State.COMPLETE]
+    report = SeriesLoad(series, entry.start_us, entry.end_us, gaps=tuple(gaps))
+    for task in entry.tasks:
+        tally = task.tally
+        report = replace(
+            report,
+            counts=report.counts + tally.counts,
+            archive_files=report.archive_files + tally.archive_files,
+            rest_requests=report.rest_requests + tally.rest_requests,
+            weight_used=report.weight_used + tally.weight_used,
+            bytes_downloaded=report.bytes_downloaded + tally.bytes_downloaded,
+            archive_lacks=report.archive_lacks + tuple(tally.lacking),
+            seconds=report.seconds + tally.seconds,
+        )
+    return report

@@ -1,0 +1,81 @@
+"""Which series of the store a caller means, and which window of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.market import Market, parse_interval
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import Continuity
+from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.store.base import Store
+from airflow_provider_binance.symbols import spelled
+from airflow_provider_binance.tasks import Names, When, instants, names_of
+from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A caller's words, checked without asking anybody; an end that was not given is as far as anything is there."""
+
+    market: Market | None
+    dataset: str
+    patterns: tuple[str, ...]
+    intervals: tuple[str, ...]
+    start_us: int
+    end_us: int
+
+    def matches(self, series: Series) -> bool:
+        """Whether a series is meant."""
+        return (
+            (self.market is None or series.market == self.market)
+            and (not self.patterns or any(fnmatchcase(series.symbol, pattern) for pattern in self.patterns))
+            and (not self.intervals or series.interval in self.intervals)
+        )
+
+
+def wanted(
+    market: str | None,
+    dataset: str,
+    symbols: Names | None,
+    intervals: Names | None,
+    start: When,
+    end: When,
+    now_us: Callable[[], int],
+) -> Wanted:
+    """The arguments, checked. Raises InputError naming the value, the accepted ones and the way out."""
+    kind = Market.parse(market) if market else None
+    entry = registered(dataset)
+    if kind is not None and kind not in entry.markets:
+        raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
+    if entry.continuity is not Continuity.GRID:
+        raise InputError(f"dataset {dataset} cannot be checked by this version; it checks: klines")
+    begin, stop = instants(start, end, now_us)
+    return Wanted(
+        kind,
+        dataset,
+        tuple(dict.fromkeys(spelled(name) for name in names_of(symbols or ()))),
+        tuple(dict.fromkeys(parse_interval(name, kind).name for name in names_of(intervals or ()))),
+        EARLIEST_US if begin is None or begin is LISTING else begin if isinstance(begin, int) else now_us(),
+        LATEST_US if stop is None else stop if isinstance(stop, int) else now_us(),
+    )
+
+
+def chosen(store: Store, choice: Wanted) -> list[Series]:
+    """The series that are meant, of all that ledger or table know; raises InputError for a name that neither knows."""
+    known = {*store.series(choice.dataset), *store.extents(choice.dataset)}
+    found = sorted(series for series in known if choice.matches(series))
+    for name in _exact(choice.patterns):
+        if not any(series.symbol == name for series in found):
+            raise InputError(
+                f"the store {store.url} has nothing of {' '.join(filter(None, (choice.market, name)))}"
+                f"{' ' + ' '.join(choice.intervals) if choice.intervals else ''}: `load` brings it"
+            )
+    return found
+
+
+def _exact(patterns: Sequence[str]) -> list[str]:
+    return [pattern for pattern in patterns if not {"*", "?"} & set(pattern)]

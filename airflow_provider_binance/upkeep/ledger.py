@@ -1,0 +1,174 @@
+"""What a look at ledger and rows finds, before any source is asked. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from airflow_provider_binance.findings import Blame, Finding, Kind, Status
+from airflow_provider_binance.market import INTERVALS
+from airflow_provider_binance.records import Series, Source, State
+from airflow_provider_binance.reports import UNCOVERED
+from airflow_provider_binance.store.inspection import Audit
+from airflow_provider_binance.upkeep.known import known_defect
+from airflow_provider_binance.upkeep.spans import Span, common, united, without
+
+#: A row between two open times is shown as one millisecond long.
+_MOMENT_US = 1_000
+_GAPS = frozenset({State.UNPUBLISHED, State.FAILED})
+_HALTS = frozenset({State.EXCHANGE_GAP, State.UNAVAILABLE})
+
+
+def ledgered(audit: Audit) -> Span | None:
+    """From the first to the last instant that the ledger has ever had to do with; None if it never had."""
+    starts = [r.start_us for r in audit.ranges if r.state is not State.NOT_LISTED]
+    ends = [r.end_us for r in audit.ranges if r.state is not State.NOT_LISTED]
+    starts += [line.start_us for line in audit.lines]
+    ends += [line.end_us for line in audit.lines]
+    if not starts:
+        return None
+    start, end = max(min(starts), audit.start_us), min(max(ends), audit.end_us)
+    return (start, end) if start < end else None
+
+
+def complete(audit: Audit) -> list[Span]:
+    """What the ledger calls complete, within the window."""
+    return _within(((r.start_us, r.end_us) for r in audit.ranges if r.state is State.COMPLETE), audit)
+
+
+def uncovered(audit: Audit, bounds: Span | None) -> list[Span]:
+    """What the ledger says nothing of within `bounds`."""
+    if bounds is None:
+        return []
+    return without([bounds], [(r.start_us, r.end_us) for r in audit.ranges])
+
+
+def ledger_findings(series: Series, audit: Audit, *, adopt: bool = False) -> list[Finding]:
+    """Everything that ledger and rows tell by themselves. With `adopt`, rows of before the ledger count as its own, so
+    that holes between them are gaps."""
+    bounds = ledgered(audit)
+    if adopt and audit.islands:
+        known = [bounds] if bounds else []
+        everything = united([*known, *audit.islands])
+        bounds = everything[0][0], everything[-1][1]
+    return sorted(
+        (
+            *_missing(series, audit),
+            *_outside(series, audit, ledgered(audit)),
+            *_strays(series, audit),
+            *_counts(series, audit),
+            *_unlogged(series, audit),
+            *_gaps(series, audit, bounds),
+            *_broken(series, audit),
+        ),
+        key=lambda finding: (finding.start_us, finding.end_us),
+    )
+
+
+def _missing(series: Series, audit: Audit) -> Iterator[Finding]:
+    grid = INTERVALS[series.interval]
+    for start, end in without(complete(audit), audit.islands):
+        evidence = {"ledger": "complete", "rows_expected": grid.count(start, end), "rows_found": 0}
+        yield Finding(
+            series, start, end, Kind.ROWS_MISSING, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+        )  # fmt: skip
+
+
+def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Finding]:
+    """Rows that no complete range has."""
+    grid = INTERVALS[series.interval]
+    left = without(audit.islands, complete(audit))
+    for known in audit.ranges:
+        if known.state is State.COMPLETE:
+            continue
+        for start, end in common(left, [(known.start_us, known.end_us)]):
+            evidence = {"ledger": str(known.state), **_told(known.evidence)}
+            yield Finding(
+                series, start, end, Kind.ROWS_IN_GAP, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+            )  # fmt: skip
+    inside = [bounds] if bounds else []
+    for start, end in without(left, [(r.start_us, r.end_us) for r in audit.ranges]):
+        for is_ours, parts in ((True, common([(start, end)], inside)), (False, without([(start, end)], inside))):
+            for a, b in parts:
+                logged = sorted({line.source_ref for line in audit.lines if line.start_us < b and line.end_us > a})
+                evidence = {"ledger": UNCOVERED, **({"logged": logged[:4]} if logged else {})}
+                if not is_ours:
+                    evidence["note"] = "there before the ledger, or written past it: --adopt takes them over"
+                yield Finding(
+                    series, a, b, Kind.ROWS_UNCOVERED, Blame.OURS, rows=grid.count(a, b), evidence=evidence
+                )  # fmt: skip
+
+
+def _strays(series: Series, audit: Audit) -> Iterator[Finding]:
+    for at in audit.strays:
+        yield Finding(series, at, at + _MOMENT_US, Kind.OFF_GRID, Blame.UNKNOWN, rows=1)
+
+
+def _counts(series: Series, audit: Audit) -> Iterator[Finding]:
+    """Coverage that counts wrongly although its rows are there (where they are not, that is the finding)."""
+    grid = INTERVALS[series.interval]
+    missing = without(complete(audit), audit.islands)
+    for known in audit.ranges:
+        wanted = grid.count(known.start_us, known.end_us) if known.state is State.COMPLETE else 0
+        if known.row_count == wanted or common([(known.start_us, known.end_us)], missing):
+            continue
+        evidence = {"ledger": str(known.state), "row_count": known.row_count, "rows_expected": wanted}
+        yield Finding(series, known.start_us, known.end_us, Kind.ROW_COUNT, Blame.OURS, rows=wanted, evidence=evidence)
+
+
+def _unlogged(series: Series, audit: Audit) -> Iterator[Finding]:
+    """Complete ranges that no line of `ingest_log` brought; of a confirmed one, the line must name the file's hash."""
+    grid = INTERVALS[series.interval]
+    every = united((line.start_us, line.end_us) for line in audit.lines)
+    by_file: dict[str, list[Span]] = {}
+    for line in audit.lines:
+        if line.source is Source.ARCHIVE and line.sha256:
+            by_file.setdefault(line.sha256, []).append((line.start_us, line.end_us))
+    for known in audit.ranges:
+        if known.state is not State.COMPLETE:
+            continue
+        logged = united(by_file.get(known.confirmed_by, ())) if known.confirmed_by else every
+        for start, end in without(_within([(known.start_us, known.end_us)], audit), logged):
+            evidence = {"ledger": "complete", "confirmed_by": known.confirmed_by}
+            yield Finding(
+                series, start, end, Kind.LEDGER_LINE, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+            )  # fmt: skip
+
+
+def _gaps(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Finding]:
+    for known in audit.ranges:
+        for start, end in _within([(known.start_us, known.end_us)], audit):
+            evidence = {"ledger": str(known.state), **_told(known.evidence)}
+            note = known_defect(series, start, end)
+            if note:
+                evidence["known"] = note
+            if known.state in _HALTS:
+                yield Finding(series, start, end, Kind.HALT, Blame.BINANCE, Status.EXPLAINED, evidence=evidence)
+            elif known.state in _GAPS:
+                blame = Blame.BINANCE if note else Blame.UNKNOWN
+                yield Finding(series, start, end, Kind.GAP, blame, evidence=evidence)
+    for start, end in without(uncovered(audit, bounds), audit.islands):
+        yield Finding(series, start, end, Kind.GAP, Blame.OURS, evidence={"ledger": UNCOVERED})
+
+
+def _broken(series: Series, audit: Audit) -> Iterator[Finding]:
+    grid = INTERVALS[series.interval]
+    for at, rules in audit.broken:
+        end = grid.next_open(at) if grid.floor(at) == at else at + _MOMENT_US
+        yield Finding(series, at, end, Kind.RULE_BROKEN, Blame.UNKNOWN, rows=1, evidence={"broken": list(rules)})
+
+
+def _within(spans: Iterable[Span], audit: Audit) -> list[Span]:
+    return common(spans, [(audit.start_us, audit.end_us)])
+
+
+def _told(evidence: str) -> dict[str, Any]:
+    """The ledger's evidence as facts."""
+    if not evidence:
+        return {}
+    try:
+        loaded = json.loads(evidence)
+    except ValueError:
+        return {"note": evidence}
+    return loaded if isinstance(loaded, dict) else {"note": evidence}
