@@ -82,7 +82,7 @@ class SqlForgetter(SqlStore):
             return 0
         table, time = self._table(data_table(entry)), quoted(entry.time_column)
         origins = Origins(self._read_sources(entry, series, times[0], times[-1] + 1))
-        columns = ", ".join(self._out(column) for column in entry.columns)
+        columns = ", ".join(self._out(column, series) for column in entry.columns)
         gone = 0
         for at in times:
             where, values = f"WHERE d.series_id = %s AND d.{time} = %s", [series_id, self._time(at)]

@@ -171,7 +171,8 @@ class SqlInspector(SqlReader):
         named = [(str(rule), self._breaks(entry, rule)) for rule in entry.rules]
         if any(column.name == "close_time" for column in entry.columns):
             late = f"d.close_time >= {self._next_open(self._bucket(time, grid), grid)}"
-            named.append(("open_time ≤ close_time < next open", f"(d.close_time < {time} OR {late})"))
+            # NULL where the close is the regular one.
+            named.append(("open_time ≤ close_time < next open", f"coalesce(d.close_time < {time} OR {late}, false)"))
         named.append(("every value as its column has it", self._malformed(entry)))
         checks = ", ".join(check for _, check in named)
         lines = self._query(

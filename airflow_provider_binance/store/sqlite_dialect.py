@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Callable
 from decimal import Context, Decimal, InvalidOperation
 
+from airflow_provider_binance.kline_rows import canonical
 from airflow_provider_binance.market import INTERVALS, Interval
-from airflow_provider_binance.normalize import canonical
 from airflow_provider_binance.registry import Dataset, Kind
 from airflow_provider_binance.store.sql_forget import SqlForgetter
 
