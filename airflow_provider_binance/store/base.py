@@ -42,8 +42,8 @@ class Store(Inspection):
     """An ingest database. Opening is free: the first call that needs the database connects.
 
     Reading never creates anything: on a missing or empty database it finds nothing. Every method raises StoreError or
-    one of its kinds, never the driver's own error, and a connection that was lost is made anew by the next call. One
-    object serves one thread at a time (others wait).
+    one of its kinds (ConfigError where the URL can name no database), never the driver's own error, and a connection
+    that was lost is made anew by the next call. One object serves one thread at a time (others wait).
     """
 
     #: How to call this store in print: passwords masked, a SQLite path absolute.

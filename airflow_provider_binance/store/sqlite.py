@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_binance.errors import StoreError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.store import sqlite_rows
@@ -46,6 +46,7 @@ class SqliteStore(SqliteDialect):
     def _connect(self, create: bool) -> bool:
         if self._connection is not None:
             return True
+        self._check_path()
         if not create and not self.path.exists():
             return False
         self._connection = sqlite3.connect(
@@ -59,6 +60,21 @@ class SqliteStore(SqliteDialect):
         self._connection.execute("PRAGMA synchronous = NORMAL")
         teach(self._connection)
         return True
+
+    def _check_path(self) -> None:
+        """Raise ConfigError where no file can be: whoever named it is to name another, trying again does not help."""
+        folder = self.path.parent
+        if not folder.is_dir():
+            wrong = f"the folder {folder} does not exist" if not folder.exists() else f"{folder} is no folder"
+        elif self.path.is_dir():
+            wrong = f"{self.path} is a folder"
+        else:
+            return
+        raise ConfigError(
+            f"the store {self.url} cannot be: {wrong}. Make the folder, or name another file (--store, "
+            f"BINANCE_STORE_URL)",
+            field="store_url",
+        )
 
     @property
     def _db(self) -> sqlite3.Connection:

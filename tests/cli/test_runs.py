@@ -106,7 +106,7 @@ def test_a_gap_that_nobody_explains_yet_ends_with_3(simulator: Simulator, tmp_pa
         ((*LOAD[:4], "BTCUSTD", *LOAD[5:]), 2, "UnknownSymbolError"),
         (("load", *LOAD[1:7], "--start", "2024-03-05T00:00:00Z", "--end", "2024-03-04"), 2, "InputError"),
         (LOAD[:7], 2, "InputError"),
-        ((*LOAD, "--store", "sqlite:////no/such/folder/x.db"), 5, "StoreUnavailableError"),
+        ((*LOAD, "--store", "sqlite:////no/such/folder/x.db"), 2, "ConfigError"),
         ((*LOAD, "--store", "sqlite:///broken.db"), 5, "StoreError"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_binance.errors import StoreError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.records import WriteResult
 from airflow_provider_binance.store import open_store, schema_sql, sqlite
 from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, plain
@@ -78,9 +78,17 @@ def test_what_is_no_database_is_told(path: Path) -> None:
     assert not told.value.retryable
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with open_store(tmp_path / "no" / "x.db") as store, pytest.raises(StoreUnavailableError, match=r"no/x\.db"):
-        store.write(klines(0, 1))
+@pytest.mark.parametrize(
+    ("name", "said"), [("no/x.db", "does not exist"), ("file/x.db", "no folder"), ("", "a folder")]
+)
+def test_a_path_where_no_file_can_be_is_the_callers_mistake(tmp_path: Path, name: str, said: str) -> None:
+    """Exit 2, reading included, and nothing that trying again would help."""
+    (tmp_path / "file").touch()
+    with open_store(tmp_path / name) as store:
+        for attempt in (store.exists, lambda: store.write(klines(0, 1)), store.migrate):
+            with pytest.raises(ConfigError, match=said) as told:
+                attempt()
+            assert (told.value.retryable, told.value.exit_status) == (False, 2)
 
 
 def test_a_file_that_may_not_be_written_is_told(path: Path) -> None:
