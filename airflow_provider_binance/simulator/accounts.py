@@ -17,6 +17,7 @@ from airflow_provider_binance.simulator.errors import (
     outside_recv_window,
     unknown_key,
 )
+from airflow_provider_binance.simulator.parameters import DIGITS, FIRST_MICROSECONDS
 from airflow_provider_binance.simulator.signatures import HmacSha256, SignatureScheme, scheme_of
 from airflow_provider_binance.simulator.wire import Request
 
@@ -24,9 +25,12 @@ from airflow_provider_binance.simulator.wire import Request
 DEFAULT_API_KEY = "simulatorKey0000000000000000000000000000000000000000000000000000"
 DEFAULT_API_SECRET = "simulatorSecret0000000000000000000000000000000000000000000000000"  # noqa: S105 - not a secret
 
-DEFAULT_RECV_WINDOW_MS = 5000
+DEFAULT_RECV_WINDOW = "5000"
 LONGEST_RECV_WINDOW_MS = 60000
 AHEAD_MS = 1000
+# Spot alone takes fractions of a millisecond, and timestamps in microseconds.
+SPOT_PREFIXES = ("/api/", "/sapi/")
+SPOT_RECV_WINDOW = r"^\d{1,16}(\.\d{1,3})?$"
 
 _SIGNATURE = re.compile(r"(?:^|&)signature=([^&]*)")
 
@@ -68,6 +72,18 @@ class Accounts:
         """Revoke a key."""
         self._accounts.pop(api_key, None)
 
+    def identify(self, request: Request) -> Account:
+        """The account whose key was sent.
+
+        Raises:
+            ApiError: -2014 or -2015.
+        """
+        key = request.header("X-MBX-APIKEY")
+        account = self._accounts.get(key or "")
+        if account is None:
+            raise unknown_key() if re.fullmatch(r"[A-Za-z0-9]{64}", key or "") else bad_key_format()
+        return account
+
     def authenticate(self, request: Request, now_ms: int) -> Account:
         """The account that signed the request.
 
@@ -76,13 +92,10 @@ class Accounts:
         Raises:
             ApiError: -2014, -2015, -1102, -1021 or -1022.
         """
-        key = request.header("X-MBX-APIKEY")
-        account = self._accounts.get(key or "")
-        if account is None:
-            raise unknown_key() if re.fullmatch(r"[A-Za-z0-9]{64}", key or "") else bad_key_format()
+        account = self.identify(request)
         # Where a parameter is in both, the query string wins.
         parameters = dict(parse_qsl(request.body.decode("utf-8", "replace"))) | dict(parse_qsl(request.query))
-        _check_time(parameters, now_ms)
+        _check_time(parameters, now_ms, spot=request.path.startswith(SPOT_PREFIXES))
         payload, signature = _signed_payload(request, parameters)
         # What is not percent-encoded is refused even if signed as it is (since 2026-01-15).
         if not payload.isascii() or not account.scheme.verify(payload, signature):
@@ -90,19 +103,20 @@ class Accounts:
         return account
 
 
-def _check_time(parameters: dict[str, str], now_ms: int) -> None:
+def _check_time(parameters: dict[str, str], now_ms: int, *, spot: bool) -> None:
     text = parameters.get("timestamp")
     if not text:
         raise mandatory_missing("timestamp")
     if not (text.isascii() and text.isdigit()):
         raise illegal_characters("timestamp", "^[0-9]{1,20}$")
     timestamp_ms = int(text)
-    if timestamp_ms >= 10**14:
+    if spot and timestamp_ms >= FIRST_MICROSECONDS:
         timestamp_ms //= 1000
-    try:
-        recv_window_ms = float(parameters.get("recvWindow", DEFAULT_RECV_WINDOW_MS))
-    except ValueError:
-        raise illegal_characters("recvWindow", "^[0-9.]{1,20}$") from None
+    legal = SPOT_RECV_WINDOW if spot else DIGITS
+    window = parameters.get("recvWindow", DEFAULT_RECV_WINDOW)
+    if not re.fullmatch(legal, window, re.ASCII):
+        raise illegal_characters("recvWindow", legal)
+    recv_window_ms = float(window)
     if recv_window_ms > LONGEST_RECV_WINDOW_MS:
         raise invalid_data("recvWindow")
     if timestamp_ms >= now_ms + AHEAD_MS:

@@ -117,7 +117,7 @@ def to_rows(candles: Candles, instrument: Instrument, interval: str) -> list[Row
     amounts = BASE_VOLUME_DECIMALS if instrument.market == "cm" else prices + volumes
 
     def text(column: Ints, decimals: int) -> list[str]:
-        return _decimal_texts(column, decimals, SPOT_DECIMALS if spot else decimals)
+        return decimal_texts(column, decimals, SPOT_DECIMALS if spot else decimals)
 
     return list(
         zip(
@@ -138,7 +138,8 @@ def to_rows(candles: Candles, instrument: Instrument, interval: str) -> list[Row
     )
 
 
-def _decimal_texts(values: Ints, decimals: int, printed: int) -> list[str]:
+def decimal_texts(values: Ints, decimals: int, printed: int) -> list[str]:
+    """Numbers in units of 10**-decimals, with ``printed`` decimals."""
     if printed == 0:
         return [str(value) for value in values.tolist()]
     padding = "0" * (printed - decimals)

@@ -24,6 +24,11 @@ def duplicate_values(name: str) -> ApiError:
     return ApiError(400, -1101, f"Duplicate values for parameter '{name}' detected.")
 
 
+def duplicate_symbols() -> ApiError:
+    """A symbol that is twice in ``symbols``."""
+    return ApiError(400, -1151, "Symbol is present multiple times in the list.")
+
+
 def mandatory_missing(name: str) -> ApiError:
     """A parameter that must be sent was not."""
     return ApiError(400, -1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
@@ -55,14 +60,40 @@ def invalid_symbol() -> ApiError:
     return ApiError(400, -1121, "Invalid symbol.")
 
 
-def invalid_symbol_status() -> ApiError:
+def invalid_symbol_status(message: str = "Invalid symbol status.") -> ApiError:
     """A futures symbol that exists but does not trade now, or a bad ``symbolStatus`` on spot."""
-    return ApiError(400, -1122, "Invalid symbol status.")
+    return ApiError(400, -1122, message)
+
+
+def other_symbol_status() -> ApiError:
+    """A spot symbol that does not have the status asked for."""
+    return ApiError(400, -1220, "The symbol's status does not match the requested symbolStatus.")
 
 
 def window_too_big() -> ApiError:
     """More time between start and end than the endpoint looks up."""
     return ApiError(400, -1127, "Lookup interval is too big.")
+
+
+def more_hours_than(hours: int) -> ApiError:
+    """More hours between start and end than aggTrades takes."""
+    return ApiError(400, -1127, f"More than {hours} hours between startTime and endTime.")
+
+
+def outside_search_window(days: int) -> ApiError:
+    """Ticks of futures that are older than REST goes back."""
+    return ApiError(400, -4166, f"Search window is restricted to recent {days} days only.")
+
+
+def invalid_depth_limit(limit: int) -> ApiError:
+    """Futures depth has a few sizes only."""
+    return ApiError(400, -4021, f"{limit} is not valid depth limit")
+
+
+def backend_timeout() -> ApiError:
+    """The matching engine did not answer in time."""
+    message = "Timeout waiting for response from backend server. Send status unknown; execution status unknown."
+    return ApiError(408, -1007, message)
 
 
 def invalid_combination(message: str) -> ApiError:

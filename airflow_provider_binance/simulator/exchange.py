@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from airflow_provider_binance.simulator.book import Book
 from airflow_provider_binance.simulator.candles import Row, to_rows
 from airflow_provider_binance.simulator.clock import SimulatedClock
 from airflow_provider_binance.simulator.instruments import Instrument, make_instrument, parse_symbols
 from airflow_provider_binance.simulator.intervals import LENGTH_MS, floor_open
 from airflow_provider_binance.simulator.recordings import Recordings
-from airflow_provider_binance.simulator.synthetic import SyntheticSeries
+from airflow_provider_binance.simulator.synthetic import DEFAULT_TRADES_PER_MINUTE, SyntheticSeries
+from airflow_provider_binance.simulator.ticks import Ticks
 
 SOURCES = frozenset({"rest", "monthly", "daily"})
 
@@ -46,7 +48,10 @@ class SyntheticKlines:
 
 @dataclass(frozen=True)
 class Hidden:
-    """Rows that some sources lack: those that open in ``[start_ms, end_ms)``; interval None means all."""
+    """Rows that some sources lack: those that open in ``[start_ms, end_ms)``.
+
+    ``interval`` None means everything of the symbol; ``trades`` and ``aggTrades`` stand for those.
+    """
 
     market: str
     symbol: str
@@ -64,7 +69,12 @@ class Exchange:
     """Instruments, their series, and what is hidden where."""
 
     def __init__(
-        self, clock: SimulatedClock, seed: int, symbols: Iterable[str], recordings: Recordings | None = None
+        self,
+        clock: SimulatedClock,
+        seed: int,
+        symbols: Iterable[str],
+        recordings: Recordings | None = None,
+        trades_per_minute: int = DEFAULT_TRADES_PER_MINUTE,
     ) -> None:
         self.clock = clock
         self.seed = seed
@@ -76,15 +86,15 @@ class Exchange:
             for instrument in parse_symbols(spec):
                 key = (instrument.market, instrument.symbol)
                 self.instruments[key] = instrument
-                self._synthetic[key] = SyntheticSeries(instrument, seed)
+                self._synthetic[key] = SyntheticSeries(instrument, seed, trades_per_minute)
         if recordings is not None:
             for market, symbol in recordings.symbols():
                 first_ms = recordings.first_open(market, symbol)
                 self.instruments.setdefault((market, symbol), make_instrument(market, symbol, first_ms))
 
-    def find(self, host: str, symbol: str) -> Instrument | None:
-        """The instrument as the host of ``host`` knows it: since June 2026 each futures host knows both kinds."""
-        markets = {"spot": ("spot",), "um": ("um", "cm"), "cm": ("cm", "um")}[host]
+    def find(self, host: str, symbol: str, *, either_market: bool) -> Instrument | None:
+        """The instrument as the host knows it; klines of either futures market are on both hosts since June 2026."""
+        markets = {"spot": ("spot",), "um": ("um", "cm"), "cm": ("cm", "um")}[host][: 2 if either_market else 1]
         return next(
             (self.instruments[market, symbol] for market in markets if (market, symbol) in self.instruments), None
         )
@@ -97,6 +107,24 @@ class Exchange:
                 return recorded
         synthetic = self._synthetic.get((market, symbol))
         return None if synthetic is None else SyntheticKlines(synthetic, interval)
+
+    def ticks(self, instrument: Instrument) -> Ticks | None:
+        """Trades and aggregates; None when the symbol is recorded."""
+        synthetic = self._synthetic.get((instrument.market, instrument.symbol))
+        return None if synthetic is None else Ticks(synthetic, self.seed)
+
+    def book(self, instrument: Instrument) -> Book | None:
+        """The order book; None when the symbol is recorded."""
+        ticks = self.ticks(instrument)
+        return None if ticks is None else Book(ticks, self.seed)
+
+    def hidden_times(self, instrument: Instrument, dataset: str, source: str) -> list[tuple[int, int]]:
+        """The half-open ranges whose rows the source lacks; ``dataset`` may be an interval of klines."""
+        return [
+            (each.start_ms, each.end_ms)
+            for each in self.hidden
+            if source in each.sources and each.covers(instrument.market, instrument.symbol, dataset)
+        ]
 
     def rows(
         self, market: str, symbol: str, interval: str, start_ms: int, end_ms: int, *, as_of_ms: int, source: str

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from airflow_provider_binance.simulator.errors import (
-    duplicate_values,
+    duplicate_symbols,
     invalid_combination,
     invalid_data,
     invalid_symbol,
@@ -17,11 +17,12 @@ from airflow_provider_binance.simulator.instruments import (
     PENDING_MS,
     PERPETUAL_DELIVERY_MS,
     SETTLING_MS,
+    SPOT_STATUSES,
     Instrument,
 )
-from airflow_provider_binance.simulator.klines import find_symbol
 from airflow_provider_binance.simulator.limits import RAW_REQUEST_LIMIT
 from airflow_provider_binance.simulator.parameters import Parameters
+from airflow_provider_binance.simulator.symbols import check_characters, find_symbol
 
 SPOT_ORDER_TYPES = [
     "LIMIT",
@@ -41,7 +42,6 @@ FUTURES_ORDER_TYPES = [
     "TAKE_PROFIT_MARKET",
     "TRAILING_STOP_MARKET",
 ]
-SPOT_STATUSES = ("TRADING", "HALT", "BREAK")
 DEFAULT_PERMISSIONS = ("SPOT", "MARGIN", "LEVERAGED")
 
 
@@ -60,12 +60,12 @@ def spot_info(exchange: Exchange, weight_limit: int, parameters: Parameters) -> 
     if sum(value is not None for value in (one, many, permissions)) > 1 or (status and (one or many)):
         raise invalid_combination("Combination of optional parameters invalid.")
     if status is not None and status not in SPOT_STATUSES:
-        raise invalid_symbol_status()
+        raise invalid_symbol_status("Invalid symbolStatus.")
     now_ms = exchange.clock.now_ms()
     if one is not None:
-        instruments = [find_symbol(exchange, "spot", one)]
+        instruments = [_checked(exchange, one)]
     elif many is not None:
-        instruments = [find_symbol(exchange, "spot", symbol) for symbol in _symbol_list(many)]
+        instruments = [_checked(exchange, symbol) for symbol in _symbol_list(many)]
     else:
         wanted = DEFAULT_PERMISSIONS if permissions is None else _permission_list(permissions)
         shown = [each for each in _of_market(exchange, "spot") if each.listed_ms <= now_ms]
@@ -117,6 +117,11 @@ def _of_market(exchange: Exchange, market: str) -> list[Instrument]:
     return [each for each in exchange.instruments.values() if each.market == market]
 
 
+def _checked(exchange: Exchange, symbol: str) -> Instrument:
+    check_characters("spot", symbol)
+    return find_symbol(exchange, "spot", symbol)
+
+
 def _symbol_list(text: str) -> list[str]:
     try:
         symbols = json.loads(text)
@@ -125,7 +130,7 @@ def _symbol_list(text: str) -> list[str]:
     if not isinstance(symbols, list) or not symbols or not all(isinstance(each, str) for each in symbols):
         raise invalid_data("symbols")
     if len(set(symbols)) < len(symbols):
-        raise duplicate_values("symbols")
+        raise duplicate_symbols()
     if any(not each for each in symbols):
         raise invalid_symbol()
     return symbols
@@ -153,7 +158,7 @@ def _spot_symbol(instrument: Instrument, now_ms: int, *, show_sets: bool) -> dic
     step = _step(instrument.quantity_decimals).ljust(10, "0") if instrument.quantity_decimals else "1.00000000"
     symbol: dict[str, Any] = {
         "symbol": instrument.symbol,
-        "status": "TRADING" if instrument.is_listed(now_ms) else "BREAK",
+        "status": instrument.spot_status(now_ms),
         "baseAsset": instrument.base_asset,
         "baseAssetPrecision": 8,
         "quoteAsset": instrument.quote_asset,

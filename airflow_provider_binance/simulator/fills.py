@@ -54,6 +54,10 @@ class Trades:
     def __len__(self) -> int:
         return len(self.ordinal)
 
+    def keep(self, mask: Flags) -> Self:
+        """The trades where ``mask`` is true."""
+        return type(self)(*(getattr(self, field.name)[mask] for field in fields(self)))
+
     def slice(self, first: int, stop: int) -> Self:
         """The trades at these places."""
         return type(self)(*(getattr(self, field.name)[first:stop] for field in fields(self)))

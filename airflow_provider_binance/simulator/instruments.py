@@ -22,6 +22,9 @@ SETTLING_MS = 30 * DAY_MS
 # A futures contract is announced before it trades, as PENDING_TRADING.
 PENDING_MS = 3 * DAY_MS
 
+# What a request may ask for; END_OF_DAY and CANCEL_ONLY are states, but no filters.
+SPOT_STATUSES = ("TRADING", "HALT", "BREAK")
+
 QUOTE_ASSETS = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY")
 
 # base asset: middle price, price decimals (spot, um, cm), quantity decimals (spot, um)
@@ -63,6 +66,10 @@ class Instrument:
         """``YYMMDD`` of a contract with delivery."""
         suffix = self.symbol.partition("_")[2]
         return suffix if suffix.isdigit() else None
+
+    def spot_status(self, now_ms: int) -> str:
+        """What exchangeInfo of spot says of it."""
+        return "TRADING" if self.is_listed(now_ms) else "BREAK"
 
     def is_listed(self, now_ms: int) -> bool:
         """Whether it trades at that moment."""

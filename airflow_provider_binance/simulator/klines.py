@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from airflow_provider_binance.simulator.candles import Row
 from airflow_provider_binance.simulator.errors import (
-    illegal_characters,
     invalid_data,
     invalid_interval,
-    invalid_symbol,
-    invalid_symbol_status,
     start_after_end,
     window_too_big,
 )
@@ -19,6 +15,7 @@ from airflow_provider_binance.simulator.exchange import Exchange
 from airflow_provider_binance.simulator.instruments import Instrument
 from airflow_provider_binance.simulator.intervals import DAY_MS, INTERVALS
 from airflow_provider_binance.simulator.parameters import Parameters
+from airflow_provider_binance.simulator.symbols import find_symbol, symbol_parameter
 
 DEFAULT_LIMIT = 500
 HIGHEST_LIMIT = {"spot": 1000, "um": 1500, "cm": 1500}
@@ -27,8 +24,6 @@ LONGEST_CM_WINDOW_MS = 200 * DAY_MS
 END_OF_TIME_MS = 10**14
 
 UTC_OFFSETS = {"0", "+0", "-0", "0:00", "00:00", "+00:00", "-00:00", "+0:00", "-0:00"}
-SPOT_SYMBOL = r"^[\w\-._&&[^a-z]]{1,50}$"
-FUTURES_SYMBOL = r"^[\w\-]{1,50}$"
 
 
 @dataclass(frozen=True)
@@ -48,46 +43,21 @@ def parse_query(exchange: Exchange, host: str, parameters: Parameters) -> KlineQ
     Raises:
         ApiError: as Binance refuses it.
     """
-    symbol = parameters.mandatory("symbol")
+    spot = host == "spot"
+    symbol = symbol_parameter(host, parameters)
     interval = parameters.mandatory("interval")
-    instrument = find_symbol(exchange, host, symbol)
-    if interval not in INTERVALS or (interval == "1s" and host != "spot"):
+    start_ms = parameters.time("startTime", round_up=True, microseconds=spot)
+    end_ms = parameters.time("endTime", round_up=False, microseconds=spot)
+    limit = parameters.limit(DEFAULT_LIMIT, HIGHEST_LIMIT[host], capped=spot)
+    zone = parameters.optional("timeZone") if spot else None
+    parameters.finish(strict=spot)
+    instrument = find_symbol(exchange, host, symbol, either_market=True)
+    if interval not in INTERVALS or (interval == "1s" and not spot):
         raise invalid_interval()
-    start_ms = parameters.time("startTime", round_up=True, microseconds=host == "spot")
-    end_ms = parameters.time("endTime", round_up=False, microseconds=host == "spot")
-    limit = parameters.integer("limit")
-    highest = HIGHEST_LIMIT[host]
-    if limit is None:
-        limit = DEFAULT_LIMIT
-    elif limit == 0 or (limit > highest and host != "spot"):
-        raise invalid_data("limit")
-    if host == "spot":
-        zone = parameters.optional("timeZone")
-        # Only the UTC grid is simulated; a clear refusal is better than rows of another grid.
-        if zone is not None and zone not in UTC_OFFSETS:
-            raise invalid_data("timeZone")
-    parameters.finish(strict=host == "spot")
-    return KlineQuery(instrument, interval, start_ms, end_ms, min(limit, highest))
-
-
-def find_symbol(exchange: Exchange, host: str, symbol: str) -> Instrument:
-    """The instrument that klines may be asked of.
-
-    Raises:
-        ApiError: illegal characters, an unknown symbol, or a futures symbol that does not trade now.
-    """
-    if host == "spot":
-        if re.search(r"[a-z]", symbol) or not re.fullmatch(r"[\w\-.]{1,50}", symbol):
-            raise illegal_characters("symbol", SPOT_SYMBOL)
-    elif not re.fullmatch(r"[\w\-]{1,50}", symbol):
-        raise illegal_characters("symbol", FUTURES_SYMBOL)
-    instrument = exchange.find(host, symbol if host == "spot" else symbol.upper())
-    now_ms = exchange.clock.now_ms()
-    if instrument is None or (host == "spot" and now_ms < instrument.listed_ms):
-        raise invalid_symbol()
-    if host != "spot" and not instrument.is_listed(now_ms):
-        raise invalid_symbol_status()
-    return instrument
+    # Only the UTC grid is simulated; a clear refusal is better than rows of another grid.
+    if zone is not None and zone not in UTC_OFFSETS:
+        raise invalid_data("timeZone")
+    return KlineQuery(instrument, interval, start_ms, end_ms, limit)
 
 
 def answer(exchange: Exchange, host: str, query: KlineQuery) -> list[Row]:

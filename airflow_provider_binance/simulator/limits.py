@@ -18,10 +18,22 @@ PATIENCE = 5
 FIRST_BAN_MS = 2 * MINUTE_MS
 LONGEST_BAN_MS = 3 * DAY_MS
 
+FUTURES_TICKS = {"trades": 5, "historicalTrades": 200, "aggTrades": 20}
 FIXED_WEIGHT = {
-    "spot": {"ping": 1, "time": 1, "exchangeInfo": 20, "klines": 2, "uiKlines": 2, "account": 20, "apiRestrictions": 1},
-    "um": {"ping": 1, "time": 1, "exchangeInfo": 1, "account": 5, "balance": 5},
-    "cm": {"ping": 1, "time": 1, "exchangeInfo": 1, "account": 5, "balance": 1},
+    "spot": {
+        "ping": 1,
+        "time": 1,
+        "exchangeInfo": 20,
+        "klines": 2,
+        "uiKlines": 2,
+        "trades": 25,
+        "historicalTrades": 25,
+        "aggTrades": 4,
+        "account": 20,
+        "apiRestrictions": 1,
+    },
+    "um": FUTURES_TICKS | {"ping": 1, "time": 1, "exchangeInfo": 1, "account": 5, "balance": 5},
+    "cm": FUTURES_TICKS | {"ping": 1, "time": 1, "exchangeInfo": 1, "account": 5, "balance": 1},
 }
 # (highest limit of the band, weight): measured on um, where the bands include their top; documented on cm.
 KLINE_BANDS = {
@@ -30,14 +42,28 @@ KLINE_BANDS = {
 }
 WEIGHT_ABOVE_BANDS = 10
 WEIGHT_WITHOUT_LIMIT = 5
+# Spot takes every limit; (highest of the band, weight).
+SPOT_DEPTH_BANDS = ((100, 5), (500, 25), (1000, 50))
+SPOT_DEPTH_WEIGHT_ABOVE = 250
+FUTURES_DEPTH_WEIGHT = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
+# Measured on um, where 500 levels without a limit cost as little as a refused limit; documented on cm.
+DEPTH_WITHOUT_LIMIT = {"spot": 5, "um": 1, "cm": 10}
+REFUSED_DEPTH_WEIGHT = 1
 
 
 def weight_of(market: str, endpoint: str, limit: str | None) -> int:
     """Weight of a request; ``limit`` is the parameter as sent. Refused requests cost the same."""
+    asked = int(limit) if limit is not None and limit.isascii() and limit.isdigit() else None
     if endpoint == "klines" and market in KLINE_BANDS:
-        if limit is None or not limit.isascii() or not limit.isdigit():
+        if asked is None:
             return WEIGHT_WITHOUT_LIMIT
-        return next((weight for top, weight in KLINE_BANDS[market] if int(limit) <= top), WEIGHT_ABOVE_BANDS)
+        return next((weight for top, weight in KLINE_BANDS[market] if asked <= top), WEIGHT_ABOVE_BANDS)
+    if endpoint == "depth":
+        if asked is None:
+            return DEPTH_WITHOUT_LIMIT[market]
+        if market != "spot":
+            return FUTURES_DEPTH_WEIGHT.get(asked, REFUSED_DEPTH_WEIGHT)
+        return next((weight for top, weight in SPOT_DEPTH_BANDS if asked <= top), SPOT_DEPTH_WEIGHT_ABOVE)
     return FIXED_WEIGHT[market].get(endpoint, 1)
 
 

@@ -8,6 +8,7 @@ from airflow_provider_binance.simulator.errors import (
     duplicate_values,
     empty_parameter,
     illegal_characters,
+    invalid_data,
     mandatory_missing,
     unread_parameters,
 )
@@ -57,10 +58,29 @@ class Parameters:
             raise illegal_characters(name, DIGITS)
         return int(value)
 
+    def limit(self, default: int, highest: int, *, capped: bool) -> int:
+        """``limit``; one that is too high is the highest where ``capped``, else refused."""
+        value = self.integer("limit")
+        if value is None:
+            return default
+        if value == 0 or (value > highest and not capped):
+            raise invalid_data("limit")
+        return min(value, highest)
+
+    def first_microsecond(self, name: str, *, microseconds: bool) -> int | None:
+        """A time as the first microsecond it includes; in milliseconds, or with ``microseconds`` in either unit."""
+        value = self.integer(name)
+        return value if value is None or _is_fine(value, microseconds) else value * 1000
+
+    def last_microsecond(self, name: str, *, microseconds: bool) -> int | None:
+        """A time as the last microsecond that it includes."""
+        value = self.integer(name)
+        return value if value is None or _is_fine(value, microseconds) else value * 1000 + 999
+
     def time(self, name: str, *, round_up: bool, microseconds: bool) -> int | None:
         """A time in milliseconds; with ``microseconds`` these are taken too and rounded."""
         value = self.integer(name)
-        if value is None or not microseconds or value < FIRST_MICROSECONDS:
+        if value is None or not _is_fine(value, microseconds):
             return value
         return -(-value // 1000) if round_up else value // 1000
 
@@ -68,3 +88,7 @@ class Parameters:
         """Call after the last read; with ``strict`` parameters that nobody read are refused."""
         if strict and not self._values.keys() <= self._read:
             raise unread_parameters(len(self._values.keys() & self._read), len(self._values))
+
+
+def _is_fine(value: int, microseconds: bool) -> bool:
+    return microseconds and value >= FIRST_MICROSECONDS

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_binance.simulator import exchange_info, klines
+from airflow_provider_binance.simulator import depth, exchange_info, klines, rest_trades
 from airflow_provider_binance.simulator.accounts import Account, Accounts
 from airflow_provider_binance.simulator.errors import ApiError, invalid_time_unit, not_found
 from airflow_provider_binance.simulator.exchange import Exchange
@@ -21,16 +21,20 @@ from airflow_provider_binance.simulator.wire import Answer, Request, error_answe
 PREFIXES = ("/api/", "/fapi/", "/dapi/", "/sapi/")
 CONTENT_TYPE = {"spot": "application/json;charset=UTF-8", "um": "application/json", "cm": "application/json"}
 
+# Answers that are pages of rows.
+PAGED = frozenset({"klines", "uiKlines", "trades", "historicalTrades", "aggTrades"})
+
 _LIMIT = re.compile(r"(?:^|&)limit=([^&]*)")
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a path means; ``signed`` routes need key and signature, the others ignore both."""
+    """What a path means; ``signed`` routes need key and signature, ``keyed`` ones a key, the others ignore both."""
 
     market: str
     endpoint: str
     signed: bool = False
+    keyed: bool = False
 
 
 ROUTES = {
@@ -39,12 +43,20 @@ ROUTES = {
     "/api/v3/exchangeInfo": Route("spot", "exchangeInfo"),
     "/api/v3/klines": Route("spot", "klines"),
     "/api/v3/uiKlines": Route("spot", "uiKlines"),
+    "/api/v3/trades": Route("spot", "trades"),
+    "/api/v3/historicalTrades": Route("spot", "historicalTrades"),
+    "/api/v3/aggTrades": Route("spot", "aggTrades"),
+    "/api/v3/depth": Route("spot", "depth"),
     "/api/v3/account": Route("spot", "account", signed=True),
     "/sapi/v1/account/apiRestrictions": Route("spot", "apiRestrictions", signed=True),
     "/fapi/v1/ping": Route("um", "ping"),
     "/fapi/v1/time": Route("um", "time"),
     "/fapi/v1/exchangeInfo": Route("um", "exchangeInfo"),
     "/fapi/v1/klines": Route("um", "klines"),
+    "/fapi/v1/trades": Route("um", "trades"),
+    "/fapi/v1/historicalTrades": Route("um", "historicalTrades", keyed=True),
+    "/fapi/v1/aggTrades": Route("um", "aggTrades"),
+    "/fapi/v1/depth": Route("um", "depth"),
     "/fapi/v2/account": Route("um", "account", signed=True),
     "/fapi/v3/account": Route("um", "account", signed=True),
     "/fapi/v2/balance": Route("um", "balance", signed=True),
@@ -53,6 +65,10 @@ ROUTES = {
     "/dapi/v1/time": Route("cm", "time"),
     "/dapi/v1/exchangeInfo": Route("cm", "exchangeInfo"),
     "/dapi/v1/klines": Route("cm", "klines"),
+    "/dapi/v1/trades": Route("cm", "trades"),
+    "/dapi/v1/historicalTrades": Route("cm", "historicalTrades", keyed=True),
+    "/dapi/v1/aggTrades": Route("cm", "aggTrades"),
+    "/dapi/v1/depth": Route("cm", "depth"),
     "/dapi/v1/account": Route("cm", "account", signed=True),
     "/dapi/v1/balance": Route("cm", "balance", signed=True),
 }
@@ -72,6 +88,10 @@ class RestService:
             "exchangeInfo": self._exchange_info,
             "klines": self._klines,
             "uiKlines": self._klines,
+            "trades": self._trades,
+            "historicalTrades": self._trades,
+            "aggTrades": self._agg_trades,
+            "depth": self._depth,
             "account": self._account,
             "balance": self._balance,
             "apiRestrictions": self._api_restrictions,
@@ -106,7 +126,11 @@ class RestService:
         return answer
 
     def _answer(self, route: Route, request: Request, content_type: str) -> Answer:
+        if route.keyed:
+            self._accounts.identify(request)
         payload = self._handlers[route.endpoint](route, request)
+        if route.endpoint in PAGED and self._faults.take("empty-page", request):
+            payload = []
         text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
         return Answer(200, text.encode(), {"Content-Type": content_type})
 
@@ -123,10 +147,21 @@ class RestService:
     def _klines(self, route: Route, request: Request) -> list[Any]:
         in_microseconds = _wants_microseconds(route, request)
         query = klines.parse_query(self._exchange, route.market, Parameters(request.query))
-        if self._faults.take("empty-page", request):
-            return []
         rows = klines.answer(self._exchange, route.market, query)
         return [klines.in_microseconds(row) for row in rows] if in_microseconds else rows
+
+    def _trades(self, route: Route, request: Request) -> list[dict[str, Any]]:
+        unit_us = 1 if _wants_microseconds(route, request) else 1000
+        parameters = Parameters(request.query)
+        return rest_trades.trades(self._exchange, route.market, route.endpoint, parameters, unit_us)
+
+    def _agg_trades(self, route: Route, request: Request) -> list[dict[str, Any]]:
+        unit_us = 1 if _wants_microseconds(route, request) else 1000
+        return rest_trades.agg_trades(self._exchange, route.market, Parameters(request.query), unit_us)
+
+    def _depth(self, route: Route, request: Request) -> dict[str, Any]:
+        now_ms = self._exchange.clock.now_ms()
+        return depth.answer(self._exchange, route.market, Parameters(request.query), now_ms)
 
     def _authenticate(self, request: Request) -> Account:
         skew_ms = self._faults.number("clock-skew", request) or 0

@@ -73,6 +73,12 @@ class Ticks:
         next_trade = self.trades(following, following + 1)
         return int(next_trade.aggregate[0]) if len(next_trade) else self.aggregates_until(moment_us)
 
+    def count_between(self, dataset: str, start_ms: int, end_ms: int) -> int:
+        """How many ``trades`` or ``aggTrades`` begin in a range of whole minutes: known without making them."""
+        column = 0 if dataset == "trades" else 1
+        before = [self._activity_before(moment_ms * 1000)[column] for moment_ms in (start_ms, end_ms)]
+        return before[1] - before[0]
+
     def trades(self, first: int, stop: int) -> Trades:
         """The trades at places ``[first, stop)``."""
         first, stop = max(first, 0), min(stop, self._series.activity.total()[0])

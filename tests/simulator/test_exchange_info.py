@@ -70,7 +70,7 @@ def test_spot_selections(ask: Ask, params: dict[str, str], expected: list[str]) 
         ({"symbol": "NOSUCH"}, -1121),
         ({"symbol": "btcusdt"}, -1100),
         ({"symbol": "BTCUSDT", "symbols": '["ETHUSDT"]'}, -1128),
-        ({"symbols": '["ETHUSDT","ETHUSDT"]'}, -1101),
+        ({"symbols": '["ETHUSDT","ETHUSDT"]'}, -1151),
         ({"symbols": "ETHUSDT"}, -1130),
         ({"symbolStatus": "GONE"}, -1122),
         ({"limit": 5}, -1104),
