@@ -37,11 +37,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_provider_binance.simulator.archive_files import KINDS, TICKS
 from airflow_provider_binance.simulator.clock import to_ms
 from airflow_provider_binance.simulator.exchange import Exchange, Hidden
 from airflow_provider_binance.simulator.fault_names import COUNTED, HALT, LATE_DAY, MISSING_FROM, NAMES, VALUED
 from airflow_provider_binance.simulator.instruments import MARKETS
-from airflow_provider_binance.simulator.intervals import INTERVALS
 from airflow_provider_binance.simulator.limits import Verdict, WeightLimiter
 from airflow_provider_binance.simulator.wire import Request
 
@@ -136,8 +136,8 @@ class Faults:
             start, end = (to_ms(each) for each in span.split(".."))
         except ValueError:
             raise ValueError(f"fault {name} wants [MARKET:]SYMBOL:INTERVAL:START..END, not {argument!r}") from None
-        if interval != "*" and interval not in INTERVALS:
-            raise ValueError(f"fault {name}: {interval!r} is no interval")
+        if interval not in ("*", *KINDS):
+            raise ValueError(f"fault {name}: {interval!r} is neither an interval nor one of {', '.join(TICKS)}")
         if (market, symbol) not in self._exchange.instruments:
             raise ValueError(f"fault {name}: the simulator has no {market}:{symbol}")
         if name == HALT:

@@ -10,10 +10,10 @@ from email.utils import format_datetime
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from airflow_provider_binance.simulator.archive import SHA256_HEX_LENGTH, Archive, ArchiveFile, series_folder
+from airflow_provider_binance.simulator.archive import SHA256_HEX_LENGTH, Archive
+from airflow_provider_binance.simulator.archive_files import KINDS, PARTITIONS, ArchiveFile, offers, series_folder
 from airflow_provider_binance.simulator.clock import from_ms
 from airflow_provider_binance.simulator.faults import Faults
-from airflow_provider_binance.simulator.intervals import INTERVALS
 from airflow_provider_binance.simulator.wire import Answer, Request
 
 ARCHIVE_PREFIX = "/archive/"
@@ -126,11 +126,13 @@ class ArchiveService:
 
     def _folders(self) -> Iterator[tuple[str, Iterator[ArchiveFile]]]:
         for instrument in self._archive.exchange.instruments.values():
-            for partition in ("daily", "monthly"):
-                for interval in INTERVALS:
-                    if self._archive.offers(instrument, interval, partition):
-                        files = self._archive.files(instrument, interval, partition)
-                        yield series_folder(instrument, interval, partition), files
+            for partition in PARTITIONS:
+                for kind in KINDS:
+                    if offers(instrument, kind, partition):
+                        yield (
+                            series_folder(instrument, kind, partition),
+                            self._archive.files(instrument, kind, partition),
+                        )
 
     def _element(self, entry: _Entry) -> str:
         if entry.file is None:
