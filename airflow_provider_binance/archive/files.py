@@ -7,7 +7,6 @@ import logging
 import re
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import ArchiveFile
+from airflow_provider_binance.archive.zips import inflated
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import CorruptArchiveError, UnreachableError
 from airflow_provider_binance.kline_rows import KlineRows
@@ -66,9 +66,8 @@ class FetchedFile:
                         f"archive file {self.file.path} claims to unpack to {total} bytes, too many for its size",
                         ref=self.file.path,
                     )
-                with archive.open(members[0]) as csv:
-                    yield from _cut(csv, max(1, -(-total // PART_BYTES)))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError) as error:
+                yield from _cut(inflated(self.content, archive, members[0]), max(1, -(-total // PART_BYTES)))
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OverflowError) as error:
             raise CorruptArchiveError(
                 f"archive file {self.file.path} is no sound zip: {error}", ref=self.file.path
             ) from error
@@ -194,13 +193,16 @@ class _Download:
             raise UnreachableError(f"cut after {self.size} of {due} bytes")
 
 
-def _cut(csv: IO[bytes], parts: int) -> Iterator[tuple[int, int, bytes]]:
+def _cut(blocks: Iterator[bytes], parts: int) -> Iterator[tuple[int, int, bytes]]:
+    """The bytes in so many parts; each but the last has `PART_BYTES`, less the line cut in two there."""
     rest = b""
     for part in range(1, parts + 1):
-        data = rest + csv.read(PART_BYTES if part < parts else -1)
-        if part == parts:
-            rest = b""
-        else:
-            data, newline, rest = data.rpartition(b"\n")
-            data += newline
+        taken, size = [rest], len(rest)
+        while (part == parts or size < PART_BYTES) and (block := next(blocks, None)) is not None:
+            taken.append(block)
+            size += len(block)
+        data, rest = b"".join(taken), b""
+        if part < parts:
+            end = data.rfind(b"\n", 0, PART_BYTES) + 1
+            data, rest = data[:end], data[end:]
         yield part, parts, data
