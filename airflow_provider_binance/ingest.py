@@ -14,7 +14,7 @@ from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
 from airflow_provider_binance.outcome import load_report, pieces
-from airflow_provider_binance.planner import SourceChoice, piece_report, plan_stretches
+from airflow_provider_binance.planner import SourceChoice, piece_report
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import CoverageRange, Kline, Series, State
 from airflow_provider_binance.registry import dataset as registered
@@ -143,11 +143,7 @@ def plan(
         runtime.refuse_foreign()
         plans = []
         for entry in plan_all(runtime, selection):
-            fetched = [
-                piece_report(entry.series, piece)
-                for task in entry.tasks
-                for piece in plan_stretches(entry.series, task.stretches, task.sources, task.now_us)
-            ]
+            fetched = [piece_report(entry.series, piece) for task in entry.tasks for piece in task.first_pieces()]
             fetched.sort(key=lambda piece: piece.start_us)
             plans.append(SeriesPlan(entry.series, entry.start_us, entry.end_us, tuple(fetched)))
         return PlanReport(tuple(plans), () if runtime.config.has_archive else (NO_ARCHIVE,))
@@ -234,7 +230,7 @@ def fetch_klines(
         begin, stop = instants(start, end, lambda: runtime.now_us(kind))
         [name] = runtime.symbols.resolve([symbol], kind, "klines")
         series = Series(kind.value, "klines", name, grid.name)
-        closed_us = runtime.closed_end(kind, grid.name)
+        closed_us = runtime.closed_end(grid.name, runtime.now_us(kind))
         end_us = min(stop, closed_us) if isinstance(stop, int) else closed_us
         start_us = resolved_start(runtime, series, begin, [])
         bound = runtime.symbols.listed_from(series, start_us, runtime.now_us(kind))

@@ -71,7 +71,7 @@ class Loader:
 
     def run(self, tasks: Sequence[SeriesTask]) -> None:
         """Load all tasks: all first rounds in one pipeline, then each series' holes."""
-        pieces = [(task, plan_stretches(task.series, task.stretches, task.sources, task.now_us)) for task in tasks]
+        pieces = [(task, task.first_pieces()) for task in tasks]
         for task, planned in pieces:
             task.left = _without(task.stretches, planned)
         self._carry_out([unit for task, planned in pieces for unit in units_of(task, planned)])

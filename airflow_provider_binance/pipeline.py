@@ -15,7 +15,7 @@ from airflow_provider_binance.errors import ArchiveError, BinanceError, Restrict
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Interval, Market
-from airflow_provider_binance.planner import ArchivePiece, Piece, Sources
+from airflow_provider_binance.planner import ArchivePiece, Piece, Sources, plan_stretches
 from airflow_provider_binance.records import Series, WriteResult
 from airflow_provider_binance.reports import LackReport
 from airflow_provider_binance.rest.fetching import Pages, PageSource, fetch_pages
@@ -60,6 +60,13 @@ class SeriesTask:
     tally: Tally = field(default_factory=Tally)
     read: set[str] = field(default_factory=set)
     left: list[Stretch] = field(default_factory=list)
+    pieces: list[Piece] | None = None
+
+    def first_pieces(self) -> list[Piece]:
+        """The pieces of the first round, planned once."""
+        if self.pieces is None:
+            self.pieces = plan_stretches(self.series, self.stretches, self.sources, self.now_us)
+        return self.pieces
 
     @property
     def interval(self) -> Interval:

@@ -51,6 +51,7 @@ class Runtime:
         self._priority = priority
         self._closing = ExitStack()
         self._now_us: dict[Market, int] = {}
+        self._archive_read: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -107,17 +108,31 @@ class Runtime:
             try:
                 self._now_us[market] = self.rest.server_now_us(market)
             except (RestrictedLocationError, UnreachableError) as error:
-                self._now_us[market] = self._archive_now_us(error)
+                # Where the archive alone is to be asked, its clock is enough.
+                if not self.archive_only or (archive_us := self._archive_now_us()) is None:
+                    raise
+                log.warning("REST is out of reach (%s); the archive's clock is used", type(error).__name__)
+                self._now_us[market] = archive_us
         return self._now_us[market]
 
-    def _archive_now_us(self, error: BinanceError) -> int:
-        """The archive's clock, where it alone may be asked and REST is out of reach from here; else raises `error`."""
-        if not self.archive_only:
-            raise error
-        self.listing.knows(Market.SPOT, "klines", "BTCUSDT")
-        if self.http.date_us is None:
-            raise error
-        log.warning("REST is out of reach (%s); the archive's clock is used", type(error).__name__)
+    def near_now_us(self, market: Market) -> int | None:
+        """The server's time to about a second, at no weight: as known already, else by the archive; else None.
+
+        The archive's clock is Binance's too, and comes with every answer. It decides nothing about rows of REST.
+        """
+        if market in self._now_us:
+            return self._now_us[market]
+        return self._archive_now_us() if self.archive_allowed else None
+
+    def _archive_now_us(self) -> int | None:
+        """The archive's clock, read now; None where the archive is out of reach or does not tell."""
+        try:
+            self.listing.knows(Market.SPOT, "klines", "BTCUSDT")
+        except BinanceError as error:
+            log.warning("the archive does not tell the time: %s", error)
+            return None
+        if self.http.date_us is not None:
+            self._archive_read = self.http.date_us, time.monotonic()
         return self.http.date_us
 
     def refuse_foreign(self) -> None:
@@ -125,26 +140,36 @@ class Runtime:
         if self.store.environment() not in (None, self.config.environment):
             self.store.ensure_environment(str(self.config.environment))
 
+    def _clock_us(self, market: Market) -> int:
+        """The time that is known by now, of REST or of the archive; nobody is asked."""
+        if market not in self._now_us and self._archive_read is not None:
+            at_us, read = self._archive_read
+            return at_us + int((time.monotonic() - read) * SECOND_US)
+        return self.rest.server_now_us(market, ask=False)
+
     def keep_time(self, market: Market) -> None:
         """Have the store write the server's times until this runtime is closed; in a transaction nobody is asked."""
         store, before = self.store, self.store.clock
-        store.clock = lambda: self.rest.server_now_us(market, ask=False)
+        store.clock = lambda: self._clock_us(market)
         self._closing.callback(setattr, store, "clock", before)
 
-    def closed_end(self, market: Market, interval: str) -> int:
-        """The open time before which every kline is closed."""
-        return INTERVALS[interval].closed_end(self.now_us(market), int(self.config.kline_close_lag_seconds * SECOND_US))
+    def closed_end(self, interval: str, now_us: int) -> int:
+        """The open time before which every kline is closed at `now_us`."""
+        return INTERVALS[interval].closed_end(now_us, int(self.config.kline_close_lag_seconds * SECOND_US))
 
     def fetch_file(self, file: ArchiveFile) -> FetchedFile:
         """The verified archive file."""
         return fetch(self.config, self.http, file)
 
-    def sources(self, series: Series, choice: SourceChoice, now_us: int, *, few: bool = False) -> Sources:
-        """What may be asked for the series."""
+    def sources(
+        self, series: Series, choice: SourceChoice, now_us: int, *, few: bool = False, serves: bool | None = None
+    ) -> Sources:
+        """What may be asked for the series; `serves`: whether REST has it, where that is known without asking."""
         find = None
         if self.archive_allowed and choice is not SourceChoice.REST:
             find = ListedFiles(lambda file: self.listing.folder(series, file), self.listing.ask, now_us)
-        serves = choice is not SourceChoice.ARCHIVE and self.symbols.rest_serves(
-            Market(series.market), series.symbol, now_us
-        )
+        if choice is SourceChoice.ARCHIVE:
+            serves = False
+        elif serves is None:
+            serves = self.symbols.rest_serves(Market(series.market), series.symbol, now_us)
         return Sources(find, serves, few)

@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import logging
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -34,6 +35,11 @@ _PATTERN = re.compile(r"[\w*?]{1,40}")
 #: out of exchangeInfo for a while, must not be written down as the end of its life.
 _ENDED_FOR_US = 7 * DAY_US
 _ENDED_STATUS = frozenset({"BREAK", "END_OF_DAY", "SETTLING", "CLOSE", "DELIVERED", "PENDING_TRADING"})
+
+
+def is_name(text: str) -> bool:
+    """Whether the text, spelled as Binance does, names one symbol and is no pattern."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Rest(Protocol):
@@ -89,6 +95,7 @@ class Symbols:
         self._archive = archive
         self._archive_only = archive_only
         self._infos: dict[Market, dict[str, Mapping[str, Any]]] = {}
+        self._info_lock = threading.Lock()
         self._first: dict[tuple[Market, str], int | None] = {}
 
     def resolve(self, names: Iterable[str], market: Market, dataset_name: str, known: Iterable[str] = ()) -> list[str]:
@@ -100,7 +107,7 @@ class Symbols:
         known = set(known)
         found: dict[str, None] = {}
         for name in map(spelled, names):
-            if not _NAME.fullmatch(name):
+            if not is_name(name):
                 matched = [
                     symbol
                     for symbol, entry in self._info(market).items()
@@ -178,16 +185,17 @@ class Symbols:
         return self._archive is not None and self._archive.knows(market, dataset_name, symbol)
 
     def _info(self, market: Market) -> dict[str, Mapping[str, Any]]:
-        if market not in self._infos:
-            try:
-                found = self._rest.exchange_info(market)["symbols"]
-            except (RestrictedLocationError, UnreachableError) as error:
-                if not self._archive_only:
-                    raise
-                log.warning("no exchangeInfo of %s (%s): the archive alone says what there is", market, error)
-                found = []
-            self._infos[market] = {entry["symbol"]: entry for entry in found}
-        return self._infos[market]
+        with self._info_lock:
+            if market not in self._infos:
+                try:
+                    found = self._rest.exchange_info(market)["symbols"]
+                except (RestrictedLocationError, UnreachableError) as error:
+                    if not self._archive_only:
+                        raise
+                    log.warning("no exchangeInfo of %s (%s): the archive alone says what there is", market, error)
+                    found = []
+                self._infos[market] = {entry["symbol"]: entry for entry in found}
+            return self._infos[market]
 
     def _first_kline(self, market: Market, symbol: str, now_us: int) -> int | None:
         """cm answers newest first, so that it has no probe."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from airflow_provider_binance.coverage import missing
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
-from airflow_provider_binance.market import DAY_US, INTERVALS, Market, iso, parse_interval
+from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market, iso, parse_interval
 from airflow_provider_binance.pipeline import SeriesTask
-from airflow_provider_binance.planner import SourceChoice, plan_stretches
+from airflow_provider_binance.planner import RestPiece, SourceChoice, plan_stretches
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.runtime import Runtime
+from airflow_provider_binance.symbols import is_name, spelled
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, NOW, Instant, check_window, parse_instant
 
 #: Nothing was listed at Binance before its first trade on 2017-07-14.
@@ -23,6 +25,15 @@ GENESIS_US = 1_498_867_200_000_000
 #: A load that confirms looks back so far before its window: what a daily load got by REST is confirmed by later ones,
 #: though a day's file comes a day later and a month's in the next month.
 CONFIRM_BACK_US = 40 * DAY_US
+
+#: A time that is known to the second says surely what lies so far before it.
+_NEAR_US = 5 * MINUTE_US
+
+#: After a complete range that ends where the missing part begins, REST is taken to serve so much of it.
+_LATELY_US = 7 * DAY_US
+
+#: Series that are planned at once: it is the archive's listing that they wait for.
+_AT_ONCE = 8
 
 When = datetime | str | None
 Names = Sequence[str] | str
@@ -46,13 +57,17 @@ class Selection:
 
 @dataclass(slots=True)
 class Planned:
-    """One series of a plan: its window, what is to be loaded, and what needs no source (`not_listed`)."""
+    """One series of a plan: its window, what is to be loaded, and what needs no source (`not_listed`).
+
+    `confirming`: what rests on REST alone, though a file is out; a task once it is known which files were read for it.
+    """
 
     series: Series
     start_us: int
     end_us: int
     tasks: list[SeriesTask]
     not_listed: tuple[CoverageRange, ...] = ()
+    confirming: SeriesTask | None = None
 
 
 def select(
@@ -107,20 +122,36 @@ def instants(start: When, end: When, now_us: Callable[[], int]) -> tuple[Instant
     return begin, stop
 
 
+Ledger = dict[Series, list[CoverageRange]]
+#: A series without plan is one that cannot be planned without more knowledge.
+Found = dict[Series, Planned | None]
+
+
 def plan_all(runtime: Runtime, selection: Selection) -> list[Planned]:
-    """Every series of the selection with its tasks. A series that the ledger answers for alone asks nobody."""
+    """Every series of the selection with its tasks. A series that the ledger answers for alone asks nobody.
+
+    What costs no weight comes first: the archive lists its files, and tells the time with them. REST is asked for the
+    exact time where it is to bring rows, or the window ends about now.
+    """
     if selection.choice is SourceChoice.ARCHIVE and not runtime.config.has_archive:
         raise ConfigError("source 'archive' is not to be had: the test hosts have no archive; use rest or auto")
-    market, name = selection.market, selection.dataset
-    known = {series.symbol for series in runtime.store.series(name) if series.market == market}
-    symbols = runtime.symbols.resolve(selection.symbols, market, name, known)
-    wanted = [Series(market.value, name, symbol, interval) for symbol in symbols for interval in selection.intervals]
-    ledger = runtime.store.coverage(name, wanted, EARLIEST_US, LATEST_US)
-    selection = replace(selection, few=len(wanted) == 1)
-    return [_plan_one(runtime, selection, series, ledger.get(series, [])) for series in wanted]
+    ledger = _read_ledger(runtime, selection)
+    selection = replace(selection, few=len(ledger) == 1)
+    found: Found = {series: _known(runtime, selection, series, ranges) for series, ranges in ledger.items()}
+    if None in found.values() and (near_us := _near_us(runtime, selection)) is not None:
+        found |= _plan_each(runtime, selection, _without_plan(ledger, found), near_us, is_exact=False)
+    if None in found.values():
+        past_us = selection.end if isinstance(selection.end, int) else None
+        exact_us = runtime.now_us(selection.market, past_us=past_us)
+        found |= _plan_each(runtime, selection, _without_plan(ledger, found), exact_us, is_exact=True)
+    planned = [entry for entry in found.values() if entry is not None]
+    _add_confirmations(runtime, selection, planned)
+    return planned
 
 
-def resolved_start(runtime: Runtime, series: Series, start: Instant, ranges: Sequence[CoverageRange]) -> int:
+def resolved_start(
+    runtime: Runtime, series: Series, start: Instant, ranges: Sequence[CoverageRange], now_us: int | None = None
+) -> int:
     """The instant that `start` means for this series; None goes on from the last covered instant."""
     if isinstance(start, int):
         return start
@@ -130,7 +161,7 @@ def resolved_start(runtime: Runtime, series: Series, start: Instant, ranges: Seq
     if start is LISTING:
         if (first := _begins(ranges)) is not None:
             return first.end_us
-        bound = runtime.symbols.listed_from(series, GENESIS_US, runtime.now_us(market))
+        bound = runtime.symbols.listed_from(series, GENESIS_US, now_us or runtime.now_us(market))
         return max(bound.at_us, GENESIS_US) if bound else GENESIS_US
     covered = [r.end_us for r in ranges if r.state in SETTLED]
     if not covered:
@@ -141,23 +172,100 @@ def resolved_start(runtime: Runtime, series: Series, start: Instant, ranges: Seq
     return max(covered)
 
 
+def _read_ledger(runtime: Runtime, selection: Selection) -> Ledger:
+    """The series of the selection, in order, with what the ledger knows of them in and about the window."""
+    market, dataset, store = selection.market, selection.dataset, runtime.store
+    begin, stop = EARLIEST_US, LATEST_US
+    if isinstance(selection.start, int) and isinstance(selection.end, int):
+        # Neighbours too: what ends where the window begins says that the symbol traded.
+        begin, stop = selection.start - CONFIRM_BACK_US - 1, selection.end + 1
+    plain = [name for name in map(spelled, selection.symbols) if is_name(name)]
+    ledger = store.coverage(dataset, _series_of(selection, plain), begin, stop)
+    known = {series.symbol for series, ranges in ledger.items() if ranges}
+    if not known.issuperset(plain):
+        known |= {series.symbol for series in store.series(dataset) if series.market == market}
+    wanted = _series_of(selection, runtime.symbols.resolve(selection.symbols, market, dataset, known))
+    if matched := [series for series in wanted if series not in ledger]:
+        ledger |= store.coverage(dataset, matched, begin, stop)
+    return {series: ledger[series] for series in wanted}
+
+
+def _series_of(selection: Selection, symbols: Iterable[str]) -> list[Series]:
+    market, dataset = selection.market.value, selection.dataset
+    return [Series(market, dataset, symbol, interval) for symbol in symbols for interval in selection.intervals]
+
+
+def _without_plan(ledger: Ledger, found: Found) -> Ledger:
+    return {series: ranges for series, ranges in ledger.items() if found[series] is None}
+
+
+def _near_us(runtime: Runtime, selection: Selection) -> int | None:
+    """The time to the second, where the window ends so long ago that this is enough, and where it costs no weight."""
+    if not isinstance(selection.end, int) or selection.start is NOW:
+        return None
+    near_us = runtime.near_now_us(selection.market)
+    return near_us if near_us is not None and selection.end <= near_us - _NEAR_US else None
+
+
+def _known(runtime: Runtime, selection: Selection, series: Series, ranges: list[CoverageRange]) -> Planned | None:
+    """The series with nothing to do, if the ledger alone says so."""
+    start = selection.start
+    if not isinstance(selection.end, int) or start is NOW or (start is LISTING and not _begins(ranges)):
+        return None
+    begin_us = resolved_start(runtime, series, start, ranges)
+    start_us, end_us = INTERVALS[series.interval].align(begin_us, selection.end)
+    is_through = start is None and start_us >= end_us
+    if is_through or (start_us < end_us and _needs_nothing(selection, ranges, start_us, end_us)):
+        return Planned(series, start_us, end_us, [])
+    return None
+
+
+def _plan_each(runtime: Runtime, selection: Selection, ledger: Ledger, now_us: int, *, is_exact: bool) -> Found:
+    """A plan for each series; None where REST is to bring rows and `now_us` is not exact. Touches no store."""
+
+    def plan_symbol(symbol: str) -> Found:
+        return {
+            series: _plan_one(runtime, selection, series, ranges, now_us, is_exact=is_exact)
+            for series, ranges in by_symbol[symbol].items()
+        }
+
+    by_symbol: dict[str, Ledger] = {}
+    for series, ranges in ledger.items():
+        by_symbol.setdefault(series.symbol, {})[series] = ranges
+    if len(by_symbol) == 1:
+        return plan_symbol(next(iter(by_symbol)))
+    found: Found = {}
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
+        for part in pool.map(plan_symbol, by_symbol):
+            found |= part
+    return found
+
+
 def _begins(ranges: Iterable[CoverageRange]) -> CoverageRange | None:
     """The range before the series' first kline, if the ledger has it."""
     return next((r for r in ranges if r.start_us <= GENESIS_US and r.state is State.NOT_LISTED), None)
 
 
-def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: list[CoverageRange]) -> Planned:
-    market, grid = selection.market, INTERVALS[series.interval]
-    begin_us = resolved_start(runtime, series, selection.start, ranges)
-    stop_us = selection.end if isinstance(selection.end, int) else runtime.closed_end(market, series.interval)
+def _plan_one(
+    runtime: Runtime,
+    selection: Selection,
+    series: Series,
+    ranges: list[CoverageRange],
+    now_us: int,
+    *,
+    is_exact: bool,
+) -> Planned | None:
+    grid = INTERVALS[series.interval]
+    closed_us = runtime.closed_end(series.interval, now_us)
+    begin_us = resolved_start(runtime, series, selection.start, ranges, now_us)
+    stop_us = selection.end if isinstance(selection.end, int) else closed_us
     start_us, end_us = grid.align(begin_us, stop_us)
     entry = Planned(series, start_us, end_us, [])
     if start_us < end_us and _needs_nothing(selection, ranges, start_us, end_us):
         return entry
-    now_us = runtime.now_us(market, past_us=stop_us)
     if selection.start is not None and begin_us >= now_us:
         raise InputError(f"start {iso(begin_us)} is not before now ({iso(now_us)}): no kline of that window has closed")
-    entry.end_us = end_us = max(start_us, min(end_us, runtime.closed_end(market, series.interval)))
+    entry.end_us = end_us = max(start_us, min(end_us, closed_us))
     if start_us >= end_us:
         return entry
     if selection.reload:
@@ -169,12 +277,37 @@ def _plan_one(runtime: Runtime, selection: Selection, series: Series, ranges: li
             wanted = [*_overdue(known, start_us, now_us), *wanted]
     if wanted:
         entry.not_listed = add_task(runtime, selection, entry, wanted, ranges, now_us)
+        if not is_exact and any(isinstance(piece, RestPiece) for task in entry.tasks for piece in task.first_pieces()):
+            return None
     if selection.confirm and not selection.reload and runtime.archive_allowed:
-        unconfirmed = list(provisional(runtime, series, ranges, start_us - CONFIRM_BACK_US, end_us))
+        unconfirmed = [
+            Stretch(max(known.start_us, start_us - CONFIRM_BACK_US), min(known.end_us, end_us))
+            for known in _touching(ranges, start_us - CONFIRM_BACK_US, end_us, provisional=True)
+        ]
         eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us)
         if unconfirmed and plan_stretches(series, unconfirmed, eyes, now_us):
-            entry.tasks.append(SeriesTask(series, unconfirmed, eyes, now_us, confirms=True))
+            entry.confirming = SeriesTask(series, unconfirmed, eyes, now_us, confirms=True)
     return entry
+
+
+def _add_confirmations(runtime: Runtime, selection: Selection, planned: Iterable[Planned]) -> None:
+    """Turn what can be confirmed into tasks, as far as files are out that were not read for it already."""
+    waiting = [(entry, entry.confirming) for entry in planned if entry.confirming is not None]
+    if not waiting:
+        return
+    start_us = min(task.stretches[0].start_us for _, task in waiting)
+    end_us = max(task.stretches[-1].end_us for _, task in waiting)
+    lines = runtime.store.archive_lines_of([entry.series for entry, _ in waiting], start_us, end_us)
+    for entry, task in waiting:
+        for at, stretch in enumerate(task.stretches):
+            read = {
+                line.source_ref.rpartition("/")[2]
+                for line in lines[entry.series]
+                if line.start_us < stretch.end_us and line.end_us > stretch.start_us
+            }
+            task.stretches[at] = replace(stretch, evidence=Evidence(archive=tuple(sorted(read))))
+        if task.first_pieces():
+            entry.tasks.append(task)
 
 
 def _needs_nothing(selection: Selection, ranges: Iterable[CoverageRange], start_us: int, end_us: int) -> bool:
@@ -259,14 +392,15 @@ def add_task(
             # From the first trade of all on, so that `listing` knows next time where the series begins.
             outside.append(_not_listed(min(GENESIS_US, start_us), first.at_us, first.evidence, now_us))
             wanted = _cut(wanted, first.at_us, LATEST_US)
-    if wanted and (last := runtime.symbols.listed_until(series, end_us, now_us)):
+    is_served = None if selection.reload else _was_served_lately(wanted, ranges) or None
+    if wanted and not is_served and (last := runtime.symbols.listed_until(series, end_us, now_us)):
         at_us = INTERVALS[series.interval].ceil(last.at_us)
         dusk = (at_us - last.slack_us, at_us) if last.slack_us else None
         outside += [_not_listed(s.start_us, s.end_us, last.evidence, now_us) for s in _cut(wanted, at_us, LATEST_US)]
         wanted = _cut(wanted, EARLIEST_US, at_us)
     if wanted:
-        sources = runtime.sources(series, selection.choice, now_us, few=selection.few)
-        is_gone = (
+        sources = runtime.sources(series, selection.choice, now_us, few=selection.few, serves=is_served)
+        is_gone = not is_served and (
             not runtime.symbols.rest_serves(selection.market, series.symbol, now_us)
             and runtime.symbols.listed_until(series, LATEST_US, now_us) is not None
         )
@@ -297,3 +431,15 @@ def provisional(
         a, b = max(known.start_us, start_us), min(known.end_us, end_us)
         read = {line.source_ref.rpartition("/")[2] for line in runtime.store.archive_lines(series, a, b)}
         yield Stretch(a, b, Evidence(archive=tuple(sorted(read))))
+
+
+def _was_served_lately(wanted: Sequence[Stretch], ranges: Iterable[CoverageRange]) -> bool:
+    """Whether a few days are missing right behind complete ones, and nobody was asked for them yet.
+
+    Then the symbol need not be looked up: if it has ended since, REST says so, and the next load looks it up.
+    """
+    if not wanted or wanted[-1].end_us - wanted[0].start_us > _LATELY_US:
+        return False
+    if any(stretch.evidence != Evidence() for stretch in wanted):
+        return False
+    return any(known.state is State.COMPLETE and known.end_us == wanted[0].start_us for known in ranges)

@@ -21,7 +21,7 @@ from airflow_provider_binance.errors import (
     RestrictedLocationError,
     UnreachableError,
 )
-from airflow_provider_binance.market import to_us
+from airflow_provider_binance.market import SECOND_US, to_us
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.proxies import proxy_error
 
@@ -113,9 +113,10 @@ class ArchiveHttp:
             return self._opened
 
     def _note_date(self, answer: requests.Response) -> None:
-        """Remember the archive's own clock, for whom no REST host tells the time."""
+        """Remember the archive's own clock; an answer that a cache has kept says for how long."""
         with suppress(KeyError, TypeError, ValueError):
-            self.date_us = to_us(parsedate_to_datetime(answer.headers["Date"]))
+            age_us = int(answer.headers.get("Age", "0")) * SECOND_US
+            self.date_us = to_us(parsedate_to_datetime(answer.headers["Date"])) + age_us
 
 
 def _raise_for(answer: requests.Response, ref: str) -> None:

@@ -105,6 +105,10 @@ class Store(Inspection):
         """The archive files consulted for a window, in the order in which they were."""
 
     @abstractmethod
+    def archive_lines_of(self, series: Iterable[Series], start_us: int, end_us: int) -> dict[Series, list[ArchiveLine]]:
+        """As `archive_lines`, for each of many series of one dataset."""
+
+    @abstractmethod
     def write(self, batch: Batch) -> WriteResult:
         """Write rows, ledger line and coverage in one transaction: after any end, all are there or none is."""
 

@@ -26,6 +26,9 @@ from airflow_provider_binance.store.schema import qualified, quoted
 _FIRST_US, _LAST_US = (to_us(at) for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)))
 _NAME_BYTES = 63  # PostgreSQL cuts longer names off without an error
 
+#: The protocol takes 65,535.
+_MOST_VALUES = 30_000
+
 #: SQLSTATE classes after which the same call may succeed: connection, transaction rollback (deadlock), resources (disk
 #: full, too many connections), lock not available or object in use, operator intervention (shutdown), system error.
 _PASSING = ("08", "40", "53", "55", "57", "58")
@@ -134,6 +137,9 @@ class PostgresStore(PostgresDialect):
 
     def _table(self, name: str) -> str:
         return qualified(name, self._schema).replace("%", "%%")
+
+    def _most_values(self) -> int:
+        return _MOST_VALUES
 
     def _time(self, at_us: int) -> datetime:
         # Whoever asks for all time may go beyond what Python's datetime can say.

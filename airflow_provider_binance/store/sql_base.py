@@ -100,6 +100,10 @@ class SqlBase(Store):
         """Roll back, whatever state the connection is in."""
 
     @abstractmethod
+    def _most_values(self) -> int:
+        """How many values a statement may have."""
+
+    @abstractmethod
     def _time(self, at_us: int) -> Any:
         """A time as a value of a statement."""
 

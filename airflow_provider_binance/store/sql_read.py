@@ -14,8 +14,6 @@ from airflow_provider_binance.store.precedence import Line, Span, sources, stand
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_base import SqlBase
 
-#: Series per coverage query: 3 values each, below the 999 that old SQLite builds take in one statement.
-_SERIES_PER_QUERY = 250
 _PAGE_ROWS = 20_000
 
 #: The condition that picks one series in the ledger's tables, and its values.
@@ -34,21 +32,9 @@ class SqlReader(SqlBase):
         self, dataset: str, series: Iterable[Series], start_us: int, end_us: int
     ) -> dict[Series, list[CoverageRange]]:
         found: dict[Series, list[CoverageRange]] = {one: [] for one in series}
-        with self._session():
-            if not self._readable():
-                return found
-            asked = {(one.market, one.symbol, one.interval): one for one in found}
-            keys = list(asked)
-            for at in range(0, len(keys), _SERIES_PER_QUERY):
-                chunk = keys[at : at + _SERIES_PER_QUERY]
-                for market, symbol, interval, *line in self._query(
-                    f'SELECT market, symbol, "interval", {self._coverage_columns()} FROM {self._table("coverage")} '
-                    f"WHERE dataset = %s AND range_start < %s AND range_end > %s "
-                    f'AND (market, symbol, "interval") IN (VALUES {", ".join(["(%s, %s, %s)"] * len(chunk))}) '
-                    f"ORDER BY range_start",
-                    [dataset, self._time(end_us), self._time(start_us), *(part for key in chunk for part in key)],
-                ):
-                    found[asked[market, symbol, interval]].append(_range(line))
+        columns, order = self._coverage_columns(), "range_start"
+        for one, line in self._lines_of(found, dataset, "coverage", columns, order, start_us, end_us):
+            found[one].append(_range(line))
         return found
 
     def series(self, dataset: str | None = None) -> list[Series]:
@@ -97,16 +83,43 @@ class SqlReader(SqlBase):
             at = [self._time(last[n]) if entry.column(n).kind is Kind.TIME else last[n] for n in order]
 
     def archive_lines(self, series: Series, start_us: int, end_us: int) -> list[ArchiveLine]:
+        return self.archive_lines_of([series], start_us, end_us)[series]
+
+    def archive_lines_of(self, series: Iterable[Series], start_us: int, end_us: int) -> dict[Series, list[ArchiveLine]]:
+        found: dict[Series, list[ArchiveLine]] = {one: [] for one in series}
         with self._session():
             if not self._readable():
+                return found
+            columns = f"source, source_ref, sha256, {self._us('range_start')}, {self._us('range_end')}, part, parts"
+            columns += f", {self._published_columns()}"
+            for dataset in {one.dataset for one in found}:
+                for one, line in self._lines_of(found, dataset, "ingest_log", columns, "id", start_us, end_us):
+                    if line[0] == Source.ARCHIVE:
+                        found[one].append(ArchiveLine(*line[1:]))
+        return found
+
+    # --- the ledger of many series ------------------------------------------------------------------------------------
+
+    def _lines_of(
+        self, series: Iterable[Series], dataset: str, table: str, columns: str, order: str, start_us: int, end_us: int
+    ) -> list[tuple[Series, list[Any]]]:
+        """The lines of a ledger table that overlap the window, with their series; as few queries as values allow."""
+        asked = {(one.market, one.symbol, one.interval): one for one in series if one.dataset == dataset}
+        keys, found = list(asked), []
+        with self._session():
+            if not keys or not self._readable():
                 return []
-            lines = self._query(
-                f"SELECT source_ref, sha256, {self._us('range_start')}, {self._us('range_end')}, part, parts, "
-                f"{self._published_columns()} FROM {self._table('ingest_log')} "
-                f"WHERE {OF_SERIES} AND source = 'archive' AND range_start < %s AND range_end > %s ORDER BY id",
-                [*of(series.dataset, series), self._time(end_us), self._time(start_us)],
-            )
-        return [ArchiveLine(*line) for line in lines]
+            most = (self._most_values() - 3) // 3
+            for at in range(0, len(keys), most):
+                chunk = keys[at : at + most]
+                found += self._query(
+                    f'SELECT market, symbol, "interval", {columns} FROM {self._table(table)} '
+                    f"WHERE dataset = %s AND range_start < %s AND range_end > %s "
+                    f'AND (market, symbol, "interval") IN (VALUES {", ".join(["(%s, %s, %s)"] * len(chunk))}) '
+                    f"ORDER BY {order}",
+                    [dataset, self._time(end_us), self._time(start_us), *(part for key in chunk for part in key)],
+                )
+        return [(asked[market, symbol, interval], line) for market, symbol, interval, *line in found]
 
     # --- the ledger of one series -------------------------------------------------------------------------------------
 

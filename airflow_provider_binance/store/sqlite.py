@@ -20,6 +20,9 @@ from airflow_provider_binance.store.sqlite_dialect import SqliteDialect, teach
 #: How long a writer waits for another one. A batch of 1 M rows takes 5–10 s on a slow disk, and writers may queue.
 BUSY_SECONDS = 120.0
 
+#: Ten thousand series in one statement are enough.
+_MOST_VALUES = 30_000
+
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _UNAVAILABLE = {*_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
@@ -118,6 +121,10 @@ class SqliteStore(SqliteDialect):
 
     def _table(self, name: str) -> str:
         return quoted(name)
+
+    def _most_values(self) -> int:
+        # 999 in builds before 3.32; what the build takes need not be asked for at once.
+        return min(self._db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER), _MOST_VALUES)
 
     def _time(self, at_us: int) -> int:
         return at_us

@@ -110,7 +110,7 @@ def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
             return entry
         log.info("%s: %d rows taken back, %d ranges of coverage", series, back.rows, back.ranges)
         ranges = runtime.store.coverage(series.dataset, [series], audit.start_us, audit.end_us)[series]
-    closed_us = runtime.closed_end(market, series.interval)
+    closed_us = runtime.closed_end(series.interval, now_us)
     again = united((grid.floor(start), min(grid.ceil(end), closed_us)) for start, end in [*order.reload, *order.lost])
     wanted = [Stretch(start, end) for start, end in again]
     if order.gaps:

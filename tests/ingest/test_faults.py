@@ -112,8 +112,8 @@ def test_a_published_file_that_the_listing_lacks_is_asked_for_by_its_checksum(be
     it = bench()
     whole = ArchiveListing._page
 
-    def stale(self, *asked):
-        files, marker, some = whole(self, *asked)
+    def stale(self, *asked, **most):
+        files, marker, some = whole(self, *asked, **most)
         return {name: entry for name, entry in files.items() if "2024-06-1" not in name}, marker, some
 
     mocker.patch.object(ArchiveListing, "_page", stale)
