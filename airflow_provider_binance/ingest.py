@@ -13,7 +13,7 @@ from airflow_provider_binance.errors import BinanceError, InputError
 from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
-from airflow_provider_binance.outcome import load_report, pieces
+from airflow_provider_binance.outcome import load_reports, pieces
 from airflow_provider_binance.planner import SourceChoice, piece_report
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import CoverageRange, Kline, Series, State
@@ -112,7 +112,7 @@ def load(
             Loader(
                 runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
             ).run(tasks)  # fmt: skip
-        return LoadReport(tuple(load_report(runtime.store, entry) for entry in planned))
+        return LoadReport(tuple(load_reports(runtime.store, planned)))
 
 
 def plan(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from airflow_provider_binance.coverage import stretches
-from airflow_provider_binance.records import CoverageRange, State
+from airflow_provider_binance.records import CoverageRange, Series, State
 from airflow_provider_binance.reports import RangeReport, SeriesLoad
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.tasks import Planned
@@ -17,10 +17,20 @@ def pieces(ranges: Sequence[CoverageRange], start_us: int, end_us: int) -> list[
     return [RangeReport(*piece) for piece in stretches((start_us, end_us), ranges)] if start_us < end_us else []
 
 
-def load_report(store: Store, entry: Planned) -> SeriesLoad:
-    """The counts of the entry's tasks, and every piece of its window that has no rows."""
+def load_reports(store: Store, planned: Sequence[Planned]) -> Iterator[SeriesLoad]:
+    """What was done to each series; the ledger is read again, at once, for those alone that had something to do."""
+    changed = [entry for entry in planned if entry.tasks or entry.not_listed or not entry.ranges]
+    ledger: dict[Series, list[CoverageRange]] = {}
+    if changed:
+        start_us, end_us = min(entry.start_us for entry in changed), max(entry.end_us for entry in changed)
+        ledger = store.coverage(changed[0].series.dataset, [entry.series for entry in changed], start_us, end_us)
+    for entry in planned:
+        yield load_report(entry, ledger.get(entry.series, entry.ranges))
+
+
+def load_report(entry: Planned, ranges: Sequence[CoverageRange]) -> SeriesLoad:
+    """The counts of the entry's tasks, and every piece of its window that by `ranges` has no rows."""
     series = entry.series
-    ranges = store.coverage(series.dataset, [series], entry.start_us, entry.end_us).get(series, [])
     gaps = [gap for gap in pieces(ranges, entry.start_us, entry.end_us) if gap.state != State.COMPLETE]
     report = SeriesLoad(series, entry.start_us, entry.end_us, gaps=tuple(gaps))
     for task in entry.tasks:

@@ -16,7 +16,7 @@ from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import BinanceError, RestrictedLocationError, UnreachableError
-from airflow_provider_binance.market import INTERVALS, SECOND_US, Market
+from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, SECOND_US, Market
 from airflow_provider_binance.planner import ListedFiles, SourceChoice, Sources
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.rest.client import BinanceRest
@@ -123,6 +123,13 @@ class Runtime:
         if market in self._now_us:
             return self._now_us[market]
         return self._archive_now_us() if self.archive_allowed else None
+
+    def last_midnight_us(self, market: Market) -> int:
+        """The last midnight UTC at the server, at no weight unless one is passing just now."""
+        near_us = self.near_now_us(market)
+        if near_us is None or not MINUTE_US <= near_us % DAY_US <= DAY_US - MINUTE_US:
+            near_us = self.now_us(market)
+        return near_us - near_us % DAY_US
 
     def _archive_now_us(self) -> int | None:
         """The archive's clock, read now; None where the archive is out of reach or does not tell."""

@@ -57,7 +57,8 @@ class Selection:
 
 @dataclass(slots=True)
 class Planned:
-    """One series of a plan: its window, what is to be loaded, and what needs no source (`not_listed`).
+    """One series of a plan: its window, what is to be loaded, what the ledger had of it, and what needs no source
+    (`not_listed`).
 
     `confirming`: what rests on REST alone, though a file is out; a task once it is known which files were read for it.
     """
@@ -66,6 +67,7 @@ class Planned:
     start_us: int
     end_us: int
     tasks: list[SeriesTask]
+    ranges: Sequence[CoverageRange] = ()
     not_listed: tuple[CoverageRange, ...] = ()
     confirming: SeriesTask | None = None
 
@@ -216,7 +218,7 @@ def _known(runtime: Runtime, selection: Selection, series: Series, ranges: list[
     start_us, end_us = INTERVALS[series.interval].align(begin_us, selection.end)
     is_through = start is None and start_us >= end_us
     if is_through or (start_us < end_us and _needs_nothing(selection, ranges, start_us, end_us)):
-        return Planned(series, start_us, end_us, [])
+        return Planned(series, start_us, end_us, [], ranges)
     return None
 
 
@@ -260,7 +262,7 @@ def _plan_one(
     begin_us = resolved_start(runtime, series, selection.start, ranges, now_us)
     stop_us = selection.end if isinstance(selection.end, int) else closed_us
     start_us, end_us = grid.align(begin_us, stop_us)
-    entry = Planned(series, start_us, end_us, [])
+    entry = Planned(series, start_us, end_us, [], ranges)
     if start_us < end_us and _needs_nothing(selection, ranges, start_us, end_us):
         return entry
     if selection.start is not None and begin_us >= now_us:

@@ -20,7 +20,7 @@ from airflow_provider_binance.windows import LISTING, Instant, Marker, parse_ins
 EXAMPLE = '{"spot": [{"symbols": ["BTCUSDT", "*USDT"], "intervals": ["1m"], "since": "2024-01-01"}]}'
 
 #: What a series costs beside its downloads (reading the ledger, opening the client), in planned seconds.
-_SERIES_SECONDS = 0.05
+_SERIES_SECONDS = 0.005
 #: A chunk below this is not worth the start of a task, which takes 2–3 s.
 _LEAST_CHUNK_SECONDS = 15.0
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import DAY_US, INTERVALS, from_us, iso, to_us
+from airflow_provider_binance.market import INTERVALS, Market, from_us, iso, to_us
 from airflow_provider_binance.records import SETTLED, Series
 from airflow_provider_binance.universe import PlannedSeries, UniverseEntry
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, Instant, Marker, parse_instant
@@ -92,8 +92,7 @@ def plan_latest(
     planned: list[PlannedSeries] = []
     reports: list[PlanReport] = []
     for entry in entries:
-        now_us = to_us(hook.server_now(entry.market))
-        end_us = now_us - now_us % DAY_US
+        end_us = _last_midnight_us(hook, entry.market)
         since = parse_instant(entry.since, now_us=_now_us(hook, entry.market), name="since")
         found: list[tuple[Instant, PlanReport]]
         try:
@@ -138,6 +137,13 @@ def describe(reports: Iterable[PlanReport]) -> dict[str, Any]:
         count, totals["files"], totals["bytes"], totals["requests"], totals["weight"], totals["seconds"],
     )  # fmt: skip
     return {"series_count": count, "totals": totals, "series": series}
+
+
+def _last_midnight_us(hook: BinanceHook, market: str) -> int:
+    from airflow_provider_binance.runtime import Runtime
+
+    with Runtime(hook.config, priority=hook.priority) as runtime:
+        return runtime.last_midnight_us(Market(market))
 
 
 def _plan(hook: BinanceHook, entry: UniverseEntry, start: Instant, end: Any, arguments: dict[str, Any]) -> PlanReport:

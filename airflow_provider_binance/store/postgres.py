@@ -26,6 +26,12 @@ from airflow_provider_binance.store.schema import qualified, quoted
 _FIRST_US, _LAST_US = (to_us(at) for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)))
 _NAME_BYTES = 63  # PostgreSQL cuts longer names off without an error
 
+# Not to_regclass(): within a transaction that waited for its lock, its cache still says "not there".
+_HAS_TABLES = (
+    "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'schema_version' "
+    "AND CASE WHEN %s::text IS NULL THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %s END"
+)
+
 #: The protocol takes 65,535.
 _MOST_VALUES = 30_000
 
@@ -47,6 +53,7 @@ class PostgresStore(PostgresDialect):
         self._settings = {"connect_timeout": "10", "application_name": "binance-ingest", **settings}
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._namespace = schema or ""
+        self._saw_tables = False
         self._verb = ""
         super().__init__(url=url, schema=schema, create=create)
 
@@ -69,9 +76,12 @@ class PostgresStore(PostgresDialect):
             # A role's or server's time-outs are made for short queries. Just-in-time compilation only delays these.
             found = self._query(
                 "SELECT current_schema(), set_config('statement_timeout', '0', false), "
-                "set_config('idle_in_transaction_session_timeout', '0', false), set_config('jit', 'off', false)"
+                "set_config('idle_in_transaction_session_timeout', '0', false), set_config('jit', 'off', false), "
+                f"EXISTS ({_HAS_TABLES})",
+                [self._schema, self._schema],
             )
             self._namespace = self._schema or found[0][0] or ""
+            self._saw_tables = bool(found[0][-1])
         return True
 
     @property
@@ -110,13 +120,9 @@ class PostgresStore(PostgresDialect):
         return StoreError(f"the store {self.url} cannot do this ({self._verb}): {text}")
 
     def _has_tables(self) -> bool:
-        # Not to_regclass(): within a transaction that waited for its lock, its cache still says "not there".
-        found = self._query(
-            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = 'schema_version' "
-            "AND CASE WHEN %s::text IS NULL THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %s END",
-            [self._schema, self._schema],
-        )
-        return bool(found)
+        # Told when the connection was made: true once, since tables may vanish under a long-lived store.
+        seen, self._saw_tables = self._saw_tables, False
+        return seen or bool(self._query(_HAS_TABLES, [self._schema, self._schema]))
 
     # --- statements ---------------------------------------------------------------------------------------------------
 

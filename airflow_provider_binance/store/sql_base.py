@@ -47,6 +47,7 @@ class SqlBase(Store):
         self._create = create
         self._mutex = threading.RLock()
         self._applied: frozenset[str] = frozenset()
+        self._environment: str | None = None
         self._series_ids: dict[tuple[str, str, str], int] = {}
 
     # --- steps that each database brings ------------------------------------------------------------------------------
@@ -133,7 +134,8 @@ class SqlBase(Store):
 
     def environment(self) -> str | None:
         with self._session():
-            return self._read_environment() if self._readable() else None
+            # What is recorded stays.
+            return (self._environment or self._read_environment()) if self._readable() else None
 
     def ensure_environment(self, environment: str) -> None:
         with self._session():
@@ -210,7 +212,12 @@ class SqlBase(Store):
         """The names of the applied migrations; raises StoreVersionError if this code is too old for them."""
         if not self._has_tables():
             return frozenset()
-        lines = self._query(f"SELECT name, min_reader_version FROM {self._table('schema_version')}")
+        found = self._query(
+            f"SELECT name, min_reader_version FROM {self._table('schema_version')} UNION ALL "
+            f"SELECT value, -1 FROM {self._table('store_info')} WHERE name = 'environment'"
+        )
+        self._environment = next((str(name) for name, version in found if version < 0), None)
+        lines = [line for line in found if line[1] >= 0]
         needed = max((line[1] for line in lines), default=0)
         if needed > READER_VERSION:
             raise StoreVersionError(

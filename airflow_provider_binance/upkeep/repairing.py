@@ -9,7 +9,7 @@ from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.findings import Blame, Finding, Kind, RepairReport, Status
 from airflow_provider_binance.market import INTERVALS, Market
-from airflow_provider_binance.outcome import load_report
+from airflow_provider_binance.outcome import load_reports
 from airflow_provider_binance.planner import SourceChoice
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.runtime import Runtime, StoreLike
@@ -89,7 +89,7 @@ def repair(
             for series, found in before.items()
             for finding in afterwards(found, _look(runtime.store, series, words)[1] if found else [])
         ]
-        return RepairReport(tuple(findings), tuple(load_report(runtime.store, entry) for entry in done))
+        return RepairReport(tuple(findings), tuple(load_reports(runtime.store, done)))
 
 
 def source_choice(source: str) -> SourceChoice:
