@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 FINISHED = ("success", "failed")
 
@@ -183,15 +183,19 @@ class LocalAirflow:
         self.call("POST", "/api/v2/variables", {"key": key, "value": json.dumps(value)})
 
     def wait_for_dags(self, *dag_ids: str, timeout_seconds: float = 120) -> None:
-        """Wait until Airflow has parsed these DAGs and not paused them; raises AirflowError on an import error."""
+        """Wait until Airflow has parsed these DAGs; raises AirflowError on an import error."""
 
         def parsed() -> bool:
             if errors := self.call("GET", "/api/v2/importErrors")["import_errors"]:
                 raise AirflowError(f"{errors[0]['filename']}: {errors[0]['stack_trace']}")
-            known = {dag["dag_id"] for dag in self.call("GET", "/api/v2/dags")["dags"] if not dag["is_paused"]}
-            return known.issuperset(dag_ids)
+            return {dag["dag_id"] for dag in self.call("GET", "/api/v2/dags")["dags"]}.issuperset(dag_ids)
 
         self._wait(parsed, f"it has not parsed {', '.join(dag_ids)}", timeout_seconds)
+
+    def unpause(self, *dag_ids: str) -> None:
+        """Let the scheduler start runs of these DAGs."""
+        for dag_id in dag_ids:
+            self.call("PATCH", f"/api/v2/dags/{dag_id}?update_mask=is_paused", {"is_paused": False})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, **body: Any) -> str:
         """Start a run by hand, without a date unless `logical_date` is given; its run id."""
@@ -204,21 +208,46 @@ class LocalAirflow:
         self._wait(lambda: self.call("GET", path)["state"] in FINISHED, f"{dag_id} has not ended", timeout_seconds)
         return str(self.call("GET", path)["state"])
 
-    def backfill(self, dag_id: str, first: str, last: str, *, timeout_seconds: float = 300, **body: Any) -> list[str]:
-        """Backfill from `first` to `last` (both included) and wait; the states of its runs."""
-        body = {"dag_id": dag_id, "from_date": first, "to_date": last, "reprocess_behavior": "none", **body}
-        created = self.call("POST", "/api/v2/backfills", {"max_active_runs": 1, **body})
+    def wait_for_runs(
+        self, dag_id: str, run_type: str, *, at_least: int = 1, timeout_seconds: float = 300, **filters: str
+    ) -> list[dict[str, Any]]:
+        """Wait until there are runs of a type (`scheduled`, `backfill`, …) and all have ended; these, oldest first.
+
+        `filters` are those of the REST interface, such as `logical_date_gte`.
+        """
+        query = urlencode({"run_type": run_type, "order_by": "run_after", "limit": 100, **filters})
 
         def runs() -> list[dict[str, Any]]:
-            found = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns?run_type=backfill&limit=100")["dag_runs"]
-            return [run for run in found if run.get("backfill_id", created["id"]) == created["id"]]
+            return list(self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns?{query}")["dag_runs"])
 
         def ended() -> bool:
             found = runs()
-            return bool(found) and all(run["state"] in FINISHED for run in found)
+            return len(found) >= at_least and all(run["state"] in FINISHED for run in found)
 
-        self._wait(ended, f"the backfill of {dag_id} has not ended", timeout_seconds)
-        return [str(run["state"]) for run in runs()]
+        self._wait(ended, f"the {run_type} runs of {dag_id} have not ended", timeout_seconds)
+        return runs()
+
+    def backfill(self, dag_id: str, first: str, last: str, **body: Any) -> list[str]:
+        """Backfill from `first` to `last` (both included) and wait; the states of its runs."""
+        body = {"dag_id": dag_id, "from_date": first, "to_date": last, "reprocess_behavior": "none", **body}
+        self.call("POST", "/api/v2/backfills", {"max_active_runs": 1, **body})
+        return self.backfilled(dag_id, first, last)
+
+    def backfilled(self, dag_id: str, first: str, last: str) -> list[str]:
+        """Wait for the backfill runs from `first` to `last` (both included); their states."""
+        runs = self.wait_for_runs(dag_id, "backfill", logical_date_gte=first, logical_date_lte=last)
+        return [str(run["state"]) for run in runs]
+
+    def wait_until_backfills_are_closed(self, dag_id: str, *, timeout_seconds: float = 120) -> None:
+        """Wait until Airflow would take another backfill of the DAG: it closes those that have ended twice a minute."""
+        self._wait(
+            lambda: all(
+                backfill["completed_at"]
+                for backfill in self.call("GET", f"/api/v2/backfills?dag_id={dag_id}")["backfills"]
+            ),
+            f"the last backfill of {dag_id} is not closed",
+            timeout_seconds,
+        )
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The run's task instances, mapped ones included."""
@@ -247,6 +276,7 @@ class LocalAirflow:
     def _wait(self, ready: Callable[[], bool], missing: str, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         told = time.monotonic()
+        was_healthy = self._is_healthy()
         while not ready():
             if self._process is None or self._process.poll() is not None:
                 raise AirflowError(f"Airflow has ended by itself; see {self.log_file}\n{self._log_tail()}")
@@ -255,6 +285,8 @@ class LocalAirflow:
             if time.monotonic() - told > 15:
                 told = time.monotonic()
                 self._say(f"  … waiting ({missing})")
+                if was_healthy and not self._is_healthy():
+                    raise AirflowError(f"a component of Airflow has ended; see {self.log_file}\n{self._log_tail()}")
             time.sleep(0.5)
 
     def _log_tail(self) -> str:

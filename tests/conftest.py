@@ -44,7 +44,7 @@ def _clean_environment() -> None:
 
 _clean_environment()
 
-_PLUGINS = ("tests.fix_postgres", "tests.fix_simulator")
+_PLUGINS = ("tests.fix_postgres", "tests.fix_simulator", "tests.fix_browser")
 pytest_plugins = [name for name in _PLUGINS if (REPO / f"{name.replace('.', '/')}.py").exists()]
 
 _test_number = itertools.count()
@@ -69,9 +69,9 @@ def realdata() -> Path:
     return folder
 
 
-# --- In CI a test of real data or of PostgreSQL that skips has failed ---------------------------------------------
+# --- In CI a test of real data, PostgreSQL or a browser that skips has failed -------------------------------------
 
-_NEVER_SKIPPED = re.compile(r"real ?data|postgres", re.IGNORECASE)
+_NEVER_SKIPPED = re.compile(r"real ?data|postgres|no browser", re.IGNORECASE)
 
 
 def _skip_reason(report: Any) -> str:
@@ -84,7 +84,7 @@ def _fail_forbidden_skip(report: Any, markers: set[str]) -> None:
     if os.environ.get("CI", "").lower() in ("", "0", "false") or not report.skipped or hasattr(report, "wasxfail"):
         return
     reason = _skip_reason(report)
-    if markers & {"realdata", "postgres"} or _NEVER_SKIPPED.search(reason):
+    if markers & {"realdata", "postgres", "browser"} or _NEVER_SKIPPED.search(reason):
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid}: skipped, which CI does not accept: {reason}"
 

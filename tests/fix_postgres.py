@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,29 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
     """The URL of an empty database of this test alone."""
+    with database_of(postgres_url, "ingest_test") as url:
+        yield url
+
+
+@contextmanager
+def database_of(postgres_url: str, purpose: str) -> Iterator[str]:
+    """The URL of an empty database that is there while the `with` lasts."""
     import psycopg
     from sqlalchemy.engine import make_url
 
-    name = f"ingest_test_{os.getpid()}_{next(_numbers)}"
+    name = f"{purpose}_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(driver_url(postgres_url), autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE "{name}"')
         admin.execute(f"ALTER DATABASE \"{name}\" SET timezone TO '{TIME_ZONE}'")
-    yield (
-        make_url(postgres_url).set(database=name, drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    )
-    with psycopg.connect(driver_url(postgres_url), autocommit=True) as admin:
-        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    try:
+        yield (
+            make_url(postgres_url)
+            .set(database=name, drivername="postgresql+psycopg")
+            .render_as_string(hide_password=False)
+        )
+    finally:
+        with psycopg.connect(driver_url(postgres_url), autocommit=True) as admin:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -8,14 +8,20 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_binance.simulator.server import Simulator
+from tests.fix_postgres import database_of
+
+if TYPE_CHECKING:
+    from tests.airflow.scene import Scene
 
 # Read when Airflow is imported, which no module of this folder does before this one.
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "True"
+
+pytest.register_assert_rewrite("tests.airflow.scene")
 
 NOW = "2026-11-20T12:00:30Z"
 START, END = "2026-11-18T00:00:00Z", "2026-11-19T00:00:00Z"
@@ -58,6 +64,15 @@ def connections(simulator: Simulator, store_path: Path, set_connection: Callable
     """`binance_default` is the simulator, `ingest_default` a SQLite file that is not there yet."""
     set_connection("binance_default", conn_type="binance", extra=extras(simulator))
     set_connection("ingest_default", conn_type="sqlite", host=str(store_path))
+
+
+@pytest.fixture(scope="package")
+def scene(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Scene]:
+    """The one real Airflow of this folder's tests; it is stopped after the last of them."""
+    from tests.airflow.scene import playing
+
+    with database_of(postgres_url, "airflow") as url, playing(tmp_path_factory.mktemp("scene"), url) as scene:
+        yield scene
 
 
 @pytest.fixture(scope="session")

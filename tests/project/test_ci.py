@@ -1,4 +1,5 @@
-"""`.ci/run` and the Makefile: steps in order, the failing one named, pytest's summary last."""
+"""`.ci/run` and the Makefile: steps in order, a browser where there was none, the failing step named, pytest's summary
+last."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 
+#: All that `.ci/run` calls besides what is faked here; a browser of this machine is not among it.
+TOOLS = ["bash", "chmod", "dirname", "env", "find", "grep", "id", "mkdir", "mktemp", "rm", "sed", "tail", "tee"]
+
 FAKE_MAKE = """#!/usr/bin/env bash
 echo "make $* CI=$CI OFFLINE=${BINANCE_OFFLINE:-}" >> "$CALLS"
 if [ "$1" = test ]; then echo "====== 123 passed, 2 skipped in 45.67s ======"; fi
@@ -19,20 +23,31 @@ if [ "$1" = demo ]; then echo "3 passed by in 1.0s, says the demo"; fi
 if [ "$1" = "${FAILING:-}" ]; then exit 2; fi
 """
 
+FAKE_APT = """#!/usr/bin/env bash
+echo "apt-get $*" >> "$CALLS"
+case "$*" in *install*) printf '#!/bin/sh\\n' > "${0%/*}/chromium"; chmod 755 "${0%/*}/chromium" ;; esac
+"""
+
 
 def ci(folder: Path, **environ: str) -> tuple[int, list[str], list[str]]:
     """`.ci/run` with a `make` that only notes its calls: exit status, calls, what was printed."""
     (folder / ".ci").mkdir()
     shutil.copy(REPO / ".ci" / "run", folder / ".ci")
-    make = folder / "bin" / "make"
-    make.parent.mkdir()
-    make.write_text(environ.pop("FAKE", FAKE_MAKE))
-    make.chmod(0o755)
+    programs = folder / "bin"
+    programs.mkdir()
+    fakes = {"make": environ.pop("FAKE", FAKE_MAKE), "chromium": "#!/bin/sh\n", "apt-get": FAKE_APT}
+    if environ.pop("BROWSER", "") == "absent":
+        del fakes["chromium"]
+    for name, text in fakes.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    for name in TOOLS:
+        (programs / name).symlink_to(str(shutil.which(name)))
     calls = folder / "calls"
     done = subprocess.run(
-        ["bash", ".ci/run"],
+        [str(programs / "bash"), ".ci/run"],
         cwd=folder,
-        env={"PATH": f"{make.parent}:{os.environ['PATH']}", "CALLS": str(calls), "VENV": ".venv", **environ},
+        env={"PATH": str(programs), "CALLS": str(calls), "VENV": ".venv", **environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -58,6 +73,18 @@ def test_first_failure_ends_the_run_and_is_named(tmp_path: Path, step: str) -> N
     assert calls[-1].split()[1] == step
     assert printed[-1].endswith("run_tests" if step == "test" else f"make {step}")
     assert "CI FAILED in step" in printed[-1]
+
+
+def test_missing_browser_is_installed_by_root_and_asked_for_otherwise(tmp_path: Path) -> None:
+    status, calls, printed = ci(tmp_path, BROWSER="absent")
+    if os.geteuid() == 0:
+        assert status == 0
+        installing = "apt-get -qq install --yes --no-install-recommends chromium fonts-dejavu-core"
+        assert [call for call in calls if call.startswith("apt-get")] == ["apt-get -qq update", installing]
+    else:
+        assert status == 1
+        assert any("No browser found" in line for line in printed)
+        assert "make test" not in " ".join(calls)
 
 
 def test_run_without_a_passed_test_fails(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ def test_real(realdata):
 def test_postgres():
     pytest.skip("no server")
 
+@pytest.mark.browser
+def test_clicks():
+    pytest.skip("no browser found")
+
 def test_other():
     pytest.skip("not on this platform")
 """
@@ -36,7 +40,7 @@ def run_suite(folder: Path, text: str, **environ: str) -> str:
     (folder / "tests").mkdir()
     shutil.copy(REPO / "tests" / "conftest.py", folder / "tests")
     (folder / "tests" / "test_suite.py").write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    postgres\n    realdata\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n    postgres\n    realdata\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
         cwd=folder,
@@ -50,14 +54,15 @@ def run_suite(folder: Path, text: str, **environ: str) -> str:
 
 def test_skips_are_skips_on_a_developers_machine(tmp_path: Path) -> None:
     output = run_suite(tmp_path, SUITE, BINANCE_REALDATA=str(tmp_path / "absent"))
-    assert "1 passed, 3 skipped" in output
+    assert "1 passed, 4 skipped" in output
 
 
-def test_skipped_real_data_and_postgres_fail_in_ci(tmp_path: Path) -> None:
+def test_skipped_real_data_postgres_and_browser_fail_in_ci(tmp_path: Path) -> None:
     output = run_suite(tmp_path, SUITE, CI="true", BINANCE_REALDATA=str(tmp_path / "absent"))
-    assert "1 failed, 1 passed, 1 skipped, 1 error" in output
+    assert "2 failed, 1 passed, 1 skipped, 1 error" in output
     assert "skipped, which CI does not accept: Skipped: no real data at" in output
     assert "skipped, which CI does not accept: Skipped: no server" in output
+    assert "skipped, which CI does not accept: Skipped: no browser found" in output
 
 
 def test_module_that_skips_itself_for_want_of_postgres_fails_in_ci(tmp_path: Path) -> None:
