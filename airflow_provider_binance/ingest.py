@@ -38,6 +38,7 @@ from airflow_provider_binance.tasks import (
     select,
 )
 from airflow_provider_binance.upkeep.repairing import repair
+from airflow_provider_binance.upkeep.verifying import verify
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 #: Said by `plan` in its report and by `load` in its log.
@@ -283,4 +284,4 @@ def _series_coverage(
     return SeriesCoverage(series, start_us, end_us, rows, expected, tuple(told))
 
 
-__all__ = ["StoreLike", "coverage", "fetch_klines", "load", "migrate", "plan", "repair"]
+__all__ = ["StoreLike", "coverage", "fetch_klines", "load", "migrate", "plan", "repair", "verify"]

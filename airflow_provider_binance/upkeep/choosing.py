@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import Market, parse_interval
+from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import Continuity
 from airflow_provider_binance.registry import dataset as registered
@@ -67,7 +67,7 @@ def wanted(
 def chosen(store: Store, choice: Wanted) -> list[Series]:
     """The series that are meant, of all that ledger or table know; raises InputError for a name that neither knows."""
     known = {*store.series(choice.dataset), *store.extents(choice.dataset)}
-    found = sorted(series for series in known if choice.matches(series))
+    found = sorted((series for series in known if choice.matches(series)), key=_order)
     for name in _exact(choice.patterns):
         if not any(series.symbol == name for series in found):
             raise InputError(
@@ -75,6 +75,10 @@ def chosen(store: Store, choice: Wanted) -> list[Series]:
                 f"{' ' + ' '.join(choice.intervals) if choice.intervals else ''}: `load` brings it"
             )
     return found
+
+
+def _order(series: Series) -> tuple[str, str, int]:
+    return series.market, series.symbol, INTERVALS[series.interval].size_us
 
 
 def _exact(patterns: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.pipeline import SeriesTask
-from airflow_provider_binance.planner import SourceChoice, plan_stretches
+from airflow_provider_binance.planner import Preferred, SourceChoice, plan_stretches
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, Source, State
 from airflow_provider_binance.runtime import Runtime
@@ -37,9 +37,9 @@ OnProgress = Callable[[Progress], None] | None
 class Order:
     """What is to be done to one series, as it was looked at.
 
-    `reload`: ask for the rows again where they came from. `lost`: complete by the ledger and without rows. `foreign`:
-    rows that `refused_by` has not. `gaps`: fill what is due; `early`: what is not due, too. `confirm`: have what is
-    provisional confirmed by its file, if that is out.
+    `reload`: ask for the rows again, where they came from or whom `told` names. `lost`: complete by the ledger and
+    without rows. `foreign`: rows that `refused_by` has not. `gaps`: fill what is due; `early`: what is not due, too.
+    `confirm`: have what is provisional confirmed by its file, if that is out.
     """
 
     series: Series
@@ -48,6 +48,7 @@ class Order:
     lost: list[Span] = field(default_factory=list)
     foreign: list[int] = field(default_factory=list)
     refused_by: Source = Source.ARCHIVE
+    told: list[Preferred] = field(default_factory=list)
     gaps: bool = False
     early: bool = False
     confirm: bool = False
@@ -124,7 +125,10 @@ def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
             reload=False, confirm=False,
         )  # fmt: skip
         entry.not_listed = add_task(runtime, selection, entry, wanted, ranges, now_us)
-        preferred = Origins(series, audit, published_by(runtime)).preferred((s.start_us, s.end_us) for s in wanted)
+        elsewhere = [(choice.start_us, choice.end_us) for choice in order.told]
+        spans = without([(stretch.start_us, stretch.end_us) for stretch in wanted], elsewhere)
+        preferred = (*Origins(series, audit, published_by(runtime)).preferred(spans), *order.told)
+        preferred = tuple(sorted(preferred, key=lambda choice: choice.start_us))
         for task in entry.tasks:
             task.sources = replace(task.sources, preferred=preferred)
     if order.confirm and runtime.archive_allowed:

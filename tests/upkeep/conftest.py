@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.findings import Finding, RepairReport
+from airflow_provider_binance.findings import Finding, RepairReport, VerifyReport
 from airflow_provider_binance.reports import LoadReport
 from airflow_provider_binance.simulator.server import Simulator
 from tests.realdata.stored import config_for, select
@@ -39,6 +39,11 @@ class Shop:
         """`ingest.repair`, likewise."""
         self.sim.clear_requests()
         return ingest.repair(**{"config": self.config, **arguments})
+
+    def verify(self, **arguments: Any) -> VerifyReport:
+        """`ingest.verify`, likewise."""
+        self.sim.clear_requests()
+        return ingest.verify(**{"config": self.config, **arguments})
 
     def asked(self, part: str) -> list[str]:
         """The paths of received requests that contain `part`, with their queries."""

@@ -1,0 +1,134 @@
+"""From findings to orders, and from a second look to what became of each finding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from airflow_provider_binance.archive.layout import Partition, files_between
+from airflow_provider_binance.findings import Blame, Finding, Kind, Status
+from airflow_provider_binance.planner import Preferred, SourceChoice
+from airflow_provider_binance.records import Series, Source, State
+from airflow_provider_binance.runtime import Runtime
+from airflow_provider_binance.store.inspection import Audit
+from airflow_provider_binance.upkeep.choosing import Wanted
+from airflow_provider_binance.upkeep.judging import Judged, known_at
+from airflow_provider_binance.upkeep.ledger import ledgered
+from airflow_provider_binance.upkeep.mending import OnProgress, Order, carry_out
+from airflow_provider_binance.upkeep.spans import Span, common, touch
+
+#: Loaded again although the ledger calls the rows complete.
+_RELOADED = frozenset({Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.ROWS_IN_GAP})
+#: Kinds that tell of what the ledger says of rows: any of them that is left shows that the others are not mended.
+_LEDGER = frozenset(
+    {Kind.ROWS_MISSING, Kind.ROWS_UNCOVERED, Kind.ROWS_IN_GAP, Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.GAP, Kind.HALT}
+)
+
+
+class Fixer:
+    """Repairs what `verify` found. `fix`: everything; `adopt`: rows of which the ledger knows nothing."""
+
+    def __init__(
+        self, runtime: Runtime, words: Wanted, fix: bool, adopt: bool, jobs: int, run_ref: str,
+        on_progress: OnProgress,
+    ) -> None:  # fmt: skip
+        self._runtime = runtime
+        self._words = words
+        self._fix = fix
+        self._adopt = adopt
+        self._jobs = jobs
+        self._run_ref = run_ref
+        self._on_progress = on_progress
+        self._orders: list[Order] = []
+
+    def order(self, series: Series, audit: Audit, own: Sequence[Finding], judged: Sequence[Judged]) -> None:
+        """Take down what is to be done to a series."""
+        order = Order(series, audit, gaps=self._fix)
+        bounds = ledgered(audit)
+        inside = [bounds] if bounds else []
+        adopted: list[Span] = []
+        for finding in own:
+            span = finding.start_us, finding.end_us
+            if finding.kind is Kind.ROWS_UNCOVERED:
+                is_ledgers = bool(common([span], inside))
+                if self._fix if is_ledgers else self._adopt:
+                    adopted.append(span)
+            elif not self._fix:
+                continue
+            elif finding.kind is Kind.ROWS_MISSING:
+                order.lost.append(span)
+            elif finding.kind in _RELOADED or (finding.kind is Kind.GAP and not touch(span, inside)):
+                order.reload.append(span)
+        order.reload += adopted
+        for one in judged:
+            finding = one.finding
+            span = finding.start_us, finding.end_us
+            if not self._fix and not touch(span, adopted):
+                continue
+            if one.foreign:
+                self._take_out(order, one)
+            elif finding.kind is Kind.REPUBLISHED or (finding.status is Status.OPEN and one.runs):
+                order.reload.append(span)
+                if one.from_told:
+                    order.told += _told_files(one)
+        self._orders.append(order)
+
+    def _take_out(self, order: Order, one: Judged) -> None:
+        for run in one.runs:
+            order.foreign += run.times
+            order.refused_by = run.told.source
+            known = known_at(order.audit, run.start_us)
+            if known is not None and known.state is State.COMPLETE and one.finding.kind is not Kind.OFF_GRID:
+                order.lost.append(run.span)
+
+    def run(self) -> None:
+        """Do it."""
+        carry_out(
+            self._runtime, self._orders, SourceChoice.AUTO, jobs=self._jobs, run_ref=self._run_ref,
+            on_progress=self._on_progress,
+        )  # fmt: skip
+
+    def own_afterwards(self, before: Sequence[Finding], now: Sequence[Finding]) -> list[Finding]:
+        """The store's own findings with what became of them: what a second look does not find again is fixed."""
+        settled = []
+        for finding in before:
+            if finding.status is not Status.OPEN:
+                settled.append(finding)
+                continue
+            left = [
+                other
+                for other in now
+                if touch((finding.start_us, finding.end_us), [(other.start_us, other.end_us)])
+                and (other.kind is finding.kind or {other.kind, finding.kind} <= _LEDGER)
+            ]
+            if any(other.status is Status.OPEN for other in left):
+                settled.append(finding)
+            elif explained := [other for other in left if other.kind is Kind.HALT]:
+                evidence = explained[0].evidence
+                settled.append(replace(finding, blame=Blame.BINANCE, status=Status.EXPLAINED, evidence=evidence))
+            else:
+                settled.append(replace(finding, status=Status.FIXED))
+        return settled
+
+    def judged_afterwards(self, one: Judged) -> Judged:
+        """A difference from a source, told again by comparing with what the source said."""
+        if one.finding.status is not Status.OPEN or not one.runs:
+            return one
+        if not all(run.is_mended(self._runtime.store) for run in one.runs):
+            return one
+        return replace(one, finding=replace(one.finding, status=Status.FIXED))
+
+
+def _told_files(one: Judged) -> list[Preferred]:
+    """The files that the runs name, for the stretch of each."""
+    found = []
+    for run in one.runs:
+        if run.told.source is not Source.ARCHIVE:
+            continue
+        partition = Partition.DAILY if "/daily/" in run.told.ref else Partition.MONTHLY
+        found += [
+            Preferred(run.start_us, run.end_us, file)
+            for file in files_between(run.series, partition, run.start_us, run.end_us)
+            if file.path == run.told.ref
+        ]
+    return found

@@ -1,0 +1,214 @@
+"""`verify` finds what is wrong, says whose it is, and with `fix` makes it right."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_binance.errors import InputError
+from tests.upkeep.conftest import at, told
+
+DAY = {"start": "2024-06-09", "end": "2024-06-11"}
+HOLE = "2024-06-10T03:00:00Z..2024-06-10T03:05:00Z"
+MINUTE = at("2024-06-10T07:07")
+
+
+@pytest.mark.parametrize("against", [None, "archive", "rest", ["archive", "rest"]])
+def test_a_sound_store_is_clean(shop, against):
+    """A halt is told, as Binance's and explained; nobody is asked unless a source is named."""
+    it = shop()
+    it.sim.add_fault(f"missing-both=BTCUSDT:*:{HOLE}")
+    it.load(intervals="1m,5m,1h", **DAY)
+    before = it.state()
+    report = it.verify(against=against)
+    assert set(told(report.findings)) == {("halt", "binance", "explained")}
+    assert (report.exit_status, it.state()) == (0, before)
+    assert (it.sim.requests == []) == (against is None)
+    minutes, *longer = report.checked
+    assert (minutes.rows, [entry.rolled_up for entry in longer]) == (2875, [575, 47])
+    names = [against] if isinstance(against, str) else against or []
+    assert {name: minutes.compared[name] for name in names} == dict.fromkeys(names, 2875)
+
+
+def test_a_changed_digit_is_ours_and_set_right_from_the_file(shop):
+    """The file whose hash the ledger has says otherwise; the correction is on record."""
+    it = shop()
+    it.load(**DAY)
+    before = it.state()
+    it.sql("UPDATE klines_data SET volume = '1.25' WHERE open_time = %s", MINUTE)
+    report = it.verify(against="archive")
+    [finding] = report.findings
+    assert told(report.findings) == [("value", "ours", "open")]
+    assert (report.exit_status, finding.evidence["columns"]) == (3, ["volume"])
+    assert finding.evidence["rows"][0]["volume"]["stored"] == "1.25"
+    assert told(it.verify(against="archive", fix=True).findings) == [("value", "ours", "fixed")]
+    assert it.state() == before
+    assert it.sql("SELECT column_name, old_value FROM corrections") == [("volume", "1.25")]
+    assert it.verify(against="archive").findings == ()
+
+
+def test_a_changed_close_time_is_set_right(shop):
+    it = shop()
+    it.load(**DAY)
+    before = it.state()
+    second = "1000000" if it.url.startswith("sqlite") else "interval '1 second'"
+    it.sql(f"UPDATE klines_data SET close_time = open_time + {second} WHERE open_time = %s", MINUTE)
+    assert told(it.verify(against="archive", fix=True).findings) == [("value", "ours", "fixed")]
+    assert it.state() == before
+
+
+def test_fix_without_a_comparison_asks_only_about_what_is_suspect(shop):
+    """A broken rule and a sum that lacks: the file decides, and the other rows are not asked for."""
+    it = shop()
+    it.load(intervals="1m,1h", **DAY)
+    before = it.state()
+    it.sql("UPDATE klines_data SET low = '999999' WHERE open_time = %s AND close_time IS NOT NULL", MINUTE)
+    it.sql("UPDATE klines_data SET low = '999999' WHERE open_time = %s", MINUTE)
+    report = it.verify(fix=True)
+    assert {(kind, blame, status) for kind, blame, status in told(report.findings)} == {
+        ("rule_broken", "ours", "fixed"),
+        ("value", "ours", "fixed"),
+    }
+    assert (report.exit_status, it.state()) == (0, before)
+
+
+def test_a_sum_that_lacks_is_traced_to_the_series_that_is_wrong(shop):
+    """Of an hour and its minutes one is off: unknown until a source is asked."""
+    it = shop()
+    it.load(intervals="1m,1h", **DAY)
+    before = it.state()
+    it.sql("UPDATE klines_data SET trade_count = trade_count + 1 WHERE open_time = %s", MINUTE)
+    assert told(it.verify().findings) == [("rollup", "unknown", "open")]
+    report = it.verify(fix=True)
+    assert sorted(told(report.findings)) == [("rollup", "ours", "fixed"), ("value", "ours", "fixed")]
+    assert it.state() == before
+
+
+def test_shifted_rows_are_taken_out_and_brought_back(shop):
+    """An hour moved by half a minute: 60 rows too many off the grid, 60 too few on it."""
+    it = shop()
+    it.load(**DAY)
+    before = it.state()
+    shift = "30000000" if it.url.startswith("sqlite") else "interval '30 seconds'"
+    it.sql(f"UPDATE klines_data SET open_time = open_time + {shift} WHERE open_time >= %s AND open_time < %s",
+           at("2024-06-10T07:00"), at("2024-06-10T08:00"))  # fmt: skip
+    report = it.verify(against="archive", fix=True)
+    assert {kind for kind, _, _ in told(report.findings)} >= {"off_grid", "rows_missing"}
+    assert {(blame, status) for _, blame, status in told(report.findings)} == {("ours", "fixed")}
+    assert it.state() == before
+    assert it.sql("SELECT count(*) FROM corrections WHERE new_value IS NULL AND column_name = 'close'") == [(60,)]
+
+
+def test_made_up_rows_in_a_halt_are_taken_out(shop):
+    """Neither source has them: they go, the halt stays explained as it was."""
+    it = shop()
+    it.sim.add_fault(f"missing-both=BTCUSDT:1m:{HOLE}")
+    it.load(**DAY)
+    before = it.state()
+    columns = "series_id, open, high, low, close, volume, close_time, quote_volume, trade_count"
+    columns += ", taker_buy_base_volume, taker_buy_quote_volume"
+    it.sql(f"INSERT INTO klines_data (open_time, {columns}) SELECT %s, {columns} FROM klines_data WHERE open_time = %s",
+           at("2024-06-10T03:02"), at("2024-06-10T02:59"))  # fmt: skip
+    assert ("rows_in_gap", "ours", "open") in told(it.verify().findings)
+    report = it.verify(fix=True)
+    assert ("rows_foreign", "ours", "fixed") in told(report.findings)
+    assert (report.exit_status, it.state()) == (0, before)
+
+
+def test_rows_that_binance_had_not_and_has_now_are_its_own_doing(shop):
+    """A halt that was filled later: published late, and loaded."""
+    it = shop()
+    it.sim.add_fault(f"missing-both=BTCUSDT:1m:{HOLE}")
+    it.load(**DAY)
+    it.sim.clear_faults()
+    found = told(it.verify(against="rest").findings)
+    assert ("published_late", "binance", "open") in found
+    report = it.verify(against="rest", fix=True)
+    assert ("published_late", "binance", "fixed") in told(report.findings)
+    assert it.verify().findings == ()
+    assert it.sql("SELECT count(*) FROM klines") == [(2880,)]
+
+
+def test_two_symbols_that_were_swapped_are_put_back(shop):
+    it = shop(symbols=["BTCUSDT", "ETHUSDT"])
+    it.load("BTCUSDT,ETHUSDT", **DAY)
+    before = it.state()
+    hour = at("2024-06-10T07:00"), at("2024-06-10T08:00")
+    swap = "UPDATE klines_data SET series_id = %s WHERE series_id = %s AND open_time >= %s AND open_time < %s"
+    [(one,), (two,)] = it.sql("SELECT series_id FROM series ORDER BY series_id")
+    for new, old in ((-1, one), (one, two), (two, -1)):
+        it.sql(swap, new, old, *hour)
+    report = it.verify(against="archive", fix=True)
+    assert told(report.findings) == [("value", "ours", "fixed")] * 2
+    assert [finding.rows for finding in report.findings] == [60, 60]
+    assert it.state() == before
+
+
+def test_a_lost_ledger_is_written_anew(shop):
+    """Coverage gone, the log left: the rows are what it says, and coverage comes back as it was."""
+    it = shop()
+    it.load(**DAY)
+    before = it.state()
+    it.sql("DELETE FROM coverage")
+    assert told(it.verify().findings) == [("rows_uncovered", "ours", "open")]
+    assert told(it.verify(fix=True).findings) == [("rows_uncovered", "ours", "fixed")]
+    assert it.state() == before
+
+
+def test_rows_of_before_the_ledger_wait_for_adopt(shop):
+    """Written by somebody else: told, left alone by fix, and taken over after each was compared with its source."""
+    it = shop()
+    it.load(**DAY)
+    rows = it.sql("SELECT count(*) FROM klines_data")
+    it.sql("DELETE FROM coverage")
+    it.sql("DELETE FROM ingest_log")
+    it.sql("UPDATE klines_data SET volume = '1.25' WHERE open_time = %s", MINUTE)
+    assert told(it.verify(fix=True).findings) == [("rows_uncovered", "ours", "open")]
+    report = it.verify(adopt=True)
+    assert sorted(told(report.findings)) == [("rows_uncovered", "ours", "fixed"), ("value", "ours", "fixed")]
+    assert it.sql("SELECT state, row_count FROM coverage WHERE state = 'complete'")[0] == ("complete", 1440)
+    assert it.sql("SELECT old_value FROM corrections") == [("1.25",)]
+    assert it.sql("SELECT count(*) FROM klines_data") == rows
+    assert it.verify(against="archive").findings == ()
+
+
+def test_sources_that_disagree_are_binances_and_stay(shop):
+    """REST lacks what the file has: the archive's word stands, nothing is changed, exit 0."""
+    it = shop()
+    it.load(**DAY)
+    before = it.state()
+    it.sim.add_fault(f"missing-rest=BTCUSDT:1m:{HOLE}")
+    report = it.verify(against="rest", fix=True)
+    assert told(report.findings) == [("sources_disagree", "binance", "explained")]
+    assert (report.exit_status, it.state()) == (0, before)
+
+
+def test_rows_that_only_rest_has_are_kept(shop):
+    """The file lacks them, REST gave them and gives them still."""
+    it = shop()
+    it.sim.add_fault(f"missing-archive=BTCUSDT:1m:{HOLE}")
+    it.load(**DAY)
+    before = it.state()
+    report = it.verify(against="archive", fix=True)
+    assert {(blame, status) for _, blame, status in told(report.findings)} <= {("binance", "explained")}
+    assert (report.exit_status, it.state()) == (0, before)
+
+
+def test_a_provisional_digit_is_told_by_rest(shop):
+    """No file is out: REST decides, and the range stays provisional."""
+    it = shop()
+    it.sim.add_fault("late-day=2024-06-10")
+    it.load(**DAY)
+    before = it.state()
+    it.sql("UPDATE klines_data SET close = '1', low = '1' WHERE open_time = %s", MINUTE)
+    assert told(it.verify(against="archive").findings) == []
+    assert told(it.verify(against="rest", fix=True).findings) == [("value", "ours", "fixed")]
+    assert it.state() == before
+
+
+def test_what_cannot_be_meant_is_refused(shop):
+    it = shop()
+    it.load(**DAY)
+    with pytest.raises(InputError, match="unknown source 'ftp' to verify against: use archive, rest or both"):
+        it.verify(against="ftp")
+    with pytest.raises(InputError, match="nothing of"):
+        it.verify(symbols="NOSUCH")
