@@ -38,10 +38,16 @@ T = TypeVar("T")
 
 
 class ArchiveHttp:
-    """Requests to the archive and its listing; threads may share it. `date_us` is the last `Date` that was answered."""
+    """Requests to the archive and its listing, each tried `attempts` times; threads may share it.
 
-    def __init__(self, config: BinanceConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    `date_us` is the last `Date` that was answered.
+    """
+
+    def __init__(
+        self, config: BinanceConfig, *, attempts: int = _ATTEMPTS, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._config = config
+        self._attempts = attempts
         self._sleep = sleep
         self._lock = threading.Lock()
         self._opened: requests.Session | None = None
@@ -68,7 +74,7 @@ class ArchiveHttp:
         import requests
 
         # A host that is away is away for the next files, too: each of them need not wait for it as long again.
-        attempts = 1 if time.monotonic() < self._gave_up_at + _PATIENT_AGAIN_SECONDS else _ATTEMPTS
+        attempts = 1 if time.monotonic() < self._gave_up_at + _PATIENT_AGAIN_SECONDS else self._attempts
         for attempt in range(1, attempts + 1):
             try:
                 with self._session().get(

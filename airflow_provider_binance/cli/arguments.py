@@ -86,6 +86,8 @@ def parser_for(argv: Sequence[str]) -> Parser:
     migrate = command("migrate", "create or upgrade the tables of the store")
     migrate.add_argument("--sql", action="store_true", help="print the DDL, for a role that may not CREATE; do nothing")
     migrate.add_argument("--dialect", choices=("postgresql", "sqlite"), help="with --sql; default: the store's")
+    doctor = command("doctor", "check hosts, clock, key, weight budget, store and disk; changes nothing")
+    doctor.add_argument("--market", metavar="MARKET", nargs="+", action=_Words, help="only these (default: all three)")
     dags = command("dags", "list the example DAGs, or copy them into a DAG folder")
     dags.add_argument("--copy", metavar="DIR", help="write thin DAG files there")
     dags.add_argument("--force", action="store_true", help="overwrite files that are there already")

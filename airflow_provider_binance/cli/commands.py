@@ -101,12 +101,24 @@ def migrate(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+def doctor(arguments: argparse.Namespace, output: Output) -> int:
+    """`doctor`: check everything that a load needs."""
+    markets = [Market.parse(name) for name in arguments.market or Market]
+    config = _settings(arguments, output)
+    from airflow_provider_binance.doctor import examine  # heavy, so after what can be refused without it
+
+    report = examine(config, markets)
+    output.result(report.to_dict(), tables.doctor_lines(report))
+    return report.exit_status
+
+
 #: The commands but `simulate`, which the simulator brings itself.
 COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "load": load,
     "plan": plan,
     "coverage": coverage,
     "migrate": migrate,
+    "doctor": doctor,
     "dags": dags,
 }
 

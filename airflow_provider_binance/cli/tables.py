@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from airflow_provider_binance.evidence import Evidence, next_check
 from airflow_provider_binance.market import DAY_US, HOUR_US, MINUTE_US, SECOND_US, from_us
@@ -19,6 +20,9 @@ from airflow_provider_binance.reports import (
     RangeReport,
     SeriesLoad,
 )
+
+if TYPE_CHECKING:
+    from airflow_provider_binance.doctor import DoctorReport
 
 #: What a state means to someone who has not read the documentation.
 REASONS: dict[str, str] = {
@@ -54,6 +58,19 @@ def load_lines(report: LoadReport) -> Iterator[str]:
     if kept:
         yield f"{_plural(kept, 'row')} differed from the source and were kept: a source of higher rank gave them."
     yield _load_verdict(report)
+
+
+def doctor_lines(report: DoctorReport) -> Iterator[str]:
+    """The checks, each failure and warning with its remedy, and how many failed."""
+    width = max(len(check.name) for check in report.checks)
+    for check in report.checks:
+        word = ("warn" if check.remedy else "ok") if check.ok else "FAIL"
+        yield f"{word:<4}  {check.name:<{width}}  {check.detail}"
+        if check.remedy:
+            yield f"{'':<{width + 6}}→ {check.remedy}"
+    failed = [check.name for check in report.checks if not check.ok]
+    yield ""
+    yield f"{_plural(len(failed), 'check')} failed: {', '.join(failed)}." if failed else "Nothing stands in the way."
 
 
 def _lacks(found: Iterable[tuple[Series, LackReport]]) -> Iterator[str]:

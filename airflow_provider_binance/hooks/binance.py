@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,8 @@ from urllib.parse import quote, quote_plus, unquote
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_binance.errors import IngestError, UnreachableError
-from airflow_provider_binance.masking import mask_url, mask_values
+from airflow_provider_binance.errors import IngestError
+from airflow_provider_binance.masking import mask_values
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -148,7 +148,7 @@ class BinanceHook(BaseHook):
             secrets = config.secrets()
             market = config.markets[0]
             url = config.rest_url(market)
-            with BinanceRest(config, priority="live", sleep=_impatient(url)) as rest:
+            with BinanceRest(config, priority="live", attempts=1) as rest:
                 if config.api_key is None:
                     rest.ping(market)
                     return True, (
@@ -195,17 +195,6 @@ def config_of(connection: Connection, **keywords: Any) -> BinanceConfig:
         raise ConfigError(f"connection {connection.conn_id!r}: {error}", **error.facts) from None
     _mask(config.secrets())
     return config
-
-
-def _impatient(url: str) -> Callable[[float], None]:
-    """In place of a pause before the next try: one try is enough for a person who waits for an answer."""
-
-    def refuse(seconds: float) -> None:
-        raise UnreachableError(
-            f"{mask_url(url)} gave no usable answer at the first try; is the host right, and reachable?"
-        )
-
-    return refuse
 
 
 def _mask(secrets: Sequence[str]) -> None:

@@ -73,6 +73,7 @@ class BinanceRest:
         config: hosts, key, time-outs, and where the budget lives.
         budget_store: the budget's store; default: the one that the configuration names.
         priority: `live`, `repair`, `daily` or `backfill`.
+        attempts: how often a GET that fails in passing is tried; 1 for a person who waits.
         sleep: how to wait, for the budget and between tries.
         clock: the local clock, seconds since the epoch.
     """
@@ -83,12 +84,14 @@ class BinanceRest:
         *,
         budget_store: BudgetStore | None = None,
         priority: str | Priority = "backfill",
+        attempts: int = failures.ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self.priority = Priority.parse(priority)
         self._given_store = budget_store
+        self._attempts = attempts
         self._sleep = sleep
         # um and cm are two hosts, hence two clocks, though they share a pool.
         self._clocks = {market: ServerClock(clock) for market in Market}
@@ -143,6 +146,11 @@ class BinanceRest:
         if ask:
             self._server_now_ms(market)
         return self._clocks[market].now_us()
+
+    def clock_offset_seconds(self, market: Market) -> float:
+        """How far the server's clock is ahead of the local one; measured as by `server_now_us`."""
+        self._server_now_ms(market)
+        return self._clocks[market].offset
 
     def ping(self, market: Market) -> float:
         """Seconds of one round trip to the market's host; raises as `get`."""
@@ -303,7 +311,7 @@ class BinanceRest:
             try:
                 return once()
             except BinanceError as error:
-                wait = failures.pause(error, attempt, random.random)
+                wait = failures.pause(error, attempt, random.random, self._attempts)
                 if wait is None:
                     raise
                 log.warning(

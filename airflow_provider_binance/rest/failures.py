@@ -57,7 +57,7 @@ def failure(
         kind: type[BinanceError] = BannedError if status == 418 else ThrottledError
         return kind(f"{said} (retry after {wait:.0f} s)", retry_after=wait, **facts)
     if status == 451:
-        return RestrictedLocationError(f"{said}. {_way_out(market)}", **facts)
+        return RestrictedLocationError(f"{said}. {way_out(market)}", **facts)
     if status == 403:
         return BlockedError(f"{said} (the web application firewall)", retry_after=BLOCKED_PAUSE_SECONDS, **facts)
     if code == _CLOCK_CODE:
@@ -114,9 +114,9 @@ def check_json(body: bytes, *, market: Market, path: str) -> None:
         raise MalformedResponseError(f"{market} {path}: the answer is no JSON or is cut short: {shown!r}") from None
 
 
-def pause(error: BinanceError, attempt: int, random: Callable[[], float]) -> float | None:
+def pause(error: BinanceError, attempt: int, random: Callable[[], float], attempts: int = ATTEMPTS) -> float | None:
     """Seconds to sleep before the next try after `attempt` (1, 2, …) ended in `error`; None: give up."""
-    if not error.retryable or attempt >= ATTEMPTS:
+    if not error.retryable or attempt >= attempts:
         return None
     if isinstance(error, (ThrottledError, BannedError)):
         wait = error.retry_after or 0.0
@@ -135,7 +135,8 @@ def _envelope(body: bytes) -> tuple[int | None, str]:
         return None, body[:SHOWN_BYTES].decode("utf-8", "replace").strip()
 
 
-def _way_out(market: Market) -> str:
+def way_out(market: Market) -> str:
+    """What to do where Binance does not serve the location."""
     archive = "load from the archive (--source archive), which is served everywhere"
     if market is Market.SPOT:
         return f"Use the data-only host, spot_rest_url=https://data-api.binance.vision, or {archive}"

@@ -38,6 +38,16 @@ class ArchiveLine(NamedTuple):
     etag: str | None = None
 
 
+class StoreState(NamedTuple):
+    """A store as it is found: its tables, the migrations it lacks, whose data it holds, and the rights that loading
+    needs and this role lacks, in words."""
+
+    has_tables: bool
+    lacking: tuple[str, ...]
+    environment: str | None
+    refused: tuple[str, ...]
+
+
 class Store(Inspection):
     """An ingest database. Opening is free: the first call that needs the database connects.
 
@@ -70,6 +80,10 @@ class Store(Inspection):
     @abstractmethod
     def migrate(self) -> list[str]:
         """Apply the migrations that are lacking and return their names. Safe when many processes start at once."""
+
+    @abstractmethod
+    def inspect(self) -> StoreState:
+        """The store as it is found; changes nothing. Raises StoreVersionError if its tables are too new."""
 
     @abstractmethod
     def environment(self) -> str | None:

@@ -17,11 +17,11 @@ from airflow_provider_binance.errors import ConfigError, StoreError, StoreRights
 from airflow_provider_binance.market import from_us, to_us
 from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, Series, WriteResult
-from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
 from airflow_provider_binance.store.postgres_dialect import PostgresDialect
 from airflow_provider_binance.store.postgres_rows import write_rows
 from airflow_provider_binance.store.postgres_schema import actual, close_after, create_schema
-from airflow_provider_binance.store.schema import qualified, quoted
+from airflow_provider_binance.store.schema import data_table, qualified, quoted
 
 _FIRST_US, _LAST_US = (to_us(at) for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)))
 _NAME_BYTES = 63  # PostgreSQL cuts longer names off without an error
@@ -123,6 +123,46 @@ class PostgresStore(PostgresDialect):
         # Told when the connection was made: true once, since tables may vanish under a long-lived store.
         seen, self._saw_tables = self._saw_tables, False
         return seen or bool(self._query(_HAS_TABLES, [self._schema, self._schema]))
+
+    def _refused(self, has_tables: bool) -> list[str]:
+        if self._query("SELECT 1 WHERE current_setting('transaction_read_only')::boolean OR pg_is_in_recovery()"):
+            return ["write (the database is read-only)"]
+        if has_tables:
+            return [*self._refused_on_tables(), *self._refused_on_database("TEMPORARY")]
+        if self._schema is None:
+            return self._refused_to_create("current_schema()", [])
+        known = self._query("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self._schema])
+        return self._refused_to_create("%s", [self._schema]) if known else self._refused_on_database("CREATE")
+
+    def _refused_on_tables(self) -> list[str]:
+        changed = ["coverage", *(data_table(dataset) for dataset in datasets())]
+        wanted = [(name, "SELECT") for name in ("schema_version", "store_info", "series", "ingest_log")]
+        wanted += [(name, "INSERT") for name in ("store_info", "series", "ingest_log", "corrections")]
+        wanted += [(name, right) for name in changed for right in ("SELECT", "INSERT", "UPDATE", "DELETE")]
+        found = self._query(
+            "SELECT t, r FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted(t, q, r) "
+            "WHERE NOT coalesce(has_table_privilege(to_regclass(q), r), true)",  # of no table: a migration is lacking
+            [
+                [name for name, _ in wanted],
+                [qualified(name, self._schema) for name, _ in wanted],
+                [right for _, right in wanted],
+            ],
+        )
+        return [f"{right} on {name}" for name, right in found]
+
+    def _refused_on_database(self, right: str) -> list[str]:
+        found = self._query(
+            "SELECT current_database() WHERE NOT has_database_privilege(current_database(), %s)", [right]
+        )
+        return [f"{right} on database {name}" for (name,) in found]
+
+    def _refused_to_create(self, schema: str, values: Sequence[str]) -> list[str]:
+        found = self._query(
+            f"SELECT coalesce(s, 'of the search path') FROM (SELECT {schema}::text AS s) named "
+            "WHERE NOT coalesce(has_schema_privilege(s, 'CREATE'), false)",
+            values,
+        )
+        return [f"CREATE in schema {name}" for (name,) in found]
 
     # --- statements ---------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Any
 from airflow_provider_binance.errors import EnvironmentMismatchError, StoreRightsError, StoreVersionError
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
-from airflow_provider_binance.store.base import Store
+from airflow_provider_binance.store.base import Store, StoreState
 from airflow_provider_binance.store.schema import (
     PUBLISHED,
     READER_VERSION,
@@ -81,6 +81,10 @@ class SqlBase(Store):
         """Whether `schema_version` is there."""
 
     @abstractmethod
+    def _refused(self, has_tables: bool) -> list[str]:
+        """The rights that loading needs and this role lacks, in words; changes nothing."""
+
+    @abstractmethod
     def _lock_schema(self) -> None:
         """Open a transaction in which no other process migrates."""
 
@@ -122,6 +126,13 @@ class SqlBase(Store):
     def exists(self) -> bool:
         with self._session():
             return bool(self._readable())
+
+    def inspect(self) -> StoreState:
+        with self._session():
+            applied = self._read_applied() if self._connect(create=False) else frozenset()
+            lacking = tuple(m.name for m in migrations(self.dialect, self._schema) if m.name not in applied)
+            environment = self._read_environment() if applied else None
+            return StoreState(bool(applied), lacking, environment, tuple(self._refused(bool(applied))))
 
     def migrate(self) -> list[str]:
         with self._session():

@@ -108,6 +108,32 @@ class SqliteStore(SqliteDialect):
     def _has_tables(self) -> bool:
         return bool(self._query("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"))
 
+    def _refused(self, has_tables: bool) -> list[str]:
+        folder = self.path.parent
+        if not folder.is_dir():
+            return [f"use the folder {folder}, which is not there"]
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return [f"write in the folder {folder}"]
+        if not self.path.exists():
+            return []
+        if not os.access(self.path, os.W_OK):
+            return [f"write the file {self.path}"]
+        try:
+            self._db.execute("PRAGMA busy_timeout = 0")
+            self._db.execute("BEGIN IMMEDIATE")
+            # To begin is not refused yet, to write is; what is written is what was there, and is rolled back.
+            [version] = self._db.execute("PRAGMA user_version").fetchone()
+            self._db.execute(f"PRAGMA user_version = {int(version)}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in _REFUSED:
+                return [f"write the file {self.path} ({error})"]
+            if error.sqlite_errorcode & 0xFF not in _BUSY:  # who is busy writes, so that one may
+                raise
+        finally:
+            self._rollback()
+            self._db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        return []
+
     # --- statements ---------------------------------------------------------------------------------------------------
 
     def _query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -89,5 +89,5 @@ def test_the_version_is_printed(run: Callable[..., Ran]) -> None:
 def test_help_lists_the_commands_of_this_version_only(run: Callable[..., Ran]) -> None:
     """What is not there is not advertised."""
     words = run("--help").out.split()
-    assert {"load", "plan", "coverage", "migrate", "simulate", "dags"} <= set(words)
-    assert not {"repair", "verify", "forget", "stream", "doctor"} & set(words)
+    assert {"load", "plan", "coverage", "migrate", "simulate", "doctor", "dags"} <= set(words)
+    assert not {"repair", "verify", "forget", "stream"} & set(words)
