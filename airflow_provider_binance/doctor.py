@@ -48,6 +48,7 @@ TIMEOUT_SECONDS = 8.0
 CLOCK_SECONDS = 1.0
 #: A month of 1s klines is 130 MB zipped, and a few files are fetched at a time.
 LEAST_FREE_BYTES = 1_000_000_000
+_OTHER_PLACE = "name another place in store_url, or make the folder that it names"
 _CAUSE = re.compile(r"\(Caused by (.+)\)$")
 #: Asked for to see the archive answer; whether it is there is no matter.
 _PROBE = "data/spot/monthly/klines/BTCUSDT/1d/BTCUSDT-1d-2024-01.zip.CHECKSUM"
@@ -231,7 +232,7 @@ def _of_store(config: BinanceConfig) -> Iterator[Check]:
         yield Check("store_version", False, str(error), "upgrade airflow-provider-binance here", 5)
         return
     except IngestError as error:
-        remedy = {StoreRightsError: "have the owner grant the rights", ConfigError: "set store_url"}.get(type(error))
+        remedy = {StoreRightsError: "have the owner grant the rights", ConfigError: _OTHER_PLACE}.get(type(error))
         remedy = remedy or "is store_url right, and the database running?"
         yield Check("store", False, str(error), remedy, error.exit_status)
         return
@@ -243,7 +244,7 @@ def _rights(config: BinanceConfig, url: str, state: StoreState) -> Check:
     if state.refused:
         detail = f"{url}: this process may not {', '.join(state.refused)}"
         if url.startswith("sqlite:"):
-            remedy = f"make the folder and let this user write in it, or set store_url (now {config.store_url!r})"
+            remedy = "let this user write there, or name another place in store_url"
         else:
             grants = "have the owner GRANT these"
             remedy = grants if state.has_tables else f"{grants}, or run what `binance-ingest migrate --sql` prints"

@@ -110,8 +110,6 @@ class SqliteStore(SqliteDialect):
 
     def _refused(self, has_tables: bool) -> list[str]:
         folder = self.path.parent
-        if not folder.is_dir():
-            return [f"use the folder {folder}, which is not there"]
         if not os.access(folder, os.W_OK | os.X_OK):
             return [f"write in the folder {folder}"]
         if not self.path.exists():

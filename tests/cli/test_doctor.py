@@ -231,7 +231,7 @@ def made(url: str) -> str:
 def test_a_folder_that_is_not_there(examined: Doctor, tmp_path: Path) -> None:
     """It is not made, only told."""
     found = examined(store_url=f"sqlite:///{tmp_path}/not/there/a.db")
-    assert (found["status"], failed(found)) == (5, {"store"})
+    assert (found["status"], failed(found)) == (2, {"store"})
     assert f"{tmp_path}/not/there" in found["store"]["detail"]
     assert "make the folder" in found["store"]["remedy"]
     assert not (tmp_path / "not").exists()
