@@ -101,7 +101,7 @@ def expected_rows(start: datetime, end: datetime, coverage: Mapping[str, Any]) -
     """Klines that open in the window by plain arithmetic, without the stretches that are explained as having none."""
     lengths = {"1m": timedelta(minutes=1), "1h": timedelta(hours=1)}
     explained = {"exchange_gap", "not_listed", "unavailable", "retired"}
-    rows = len(SYMBOLS) * sum((end - start) // length for length in lengths.values())
+    rows = len(SYMBOLS) * sum((end - start) // lengths[interval] for interval in INTERVALS)
     for entry in coverage["coverage"]:
         for stretch in entry["ranges"]:
             if stretch["state"] in explained:
