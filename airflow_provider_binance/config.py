@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.keys import pem_text, secret_lines
 from airflow_provider_binance.market import Market
-from airflow_provider_binance.masking import mask_url
+from airflow_provider_binance.masking import mask_url, url_password
 from airflow_provider_binance.proxies import checked
 
 Environment = Literal["production", "testnet", "simulator"]
@@ -215,7 +215,7 @@ class BinanceConfig(BaseModel):
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for masking."""
         fields = (self.api_key, self.api_secret, self.private_key_password)
-        quoted = [urlsplit(url).password for url in (self.store_url, *self.proxies.values())]
+        quoted = [url_password(url) for url in (self.store_url, *self.proxies.values())]
         passwords = {text for password in quoted if password for text in (password, unquote(password))}
         pem = secret_lines(self.private_key.get_secret_value()) if self.private_key is not None else ()
         return tuple(s.get_secret_value() for s in fields if s is not None) + tuple(sorted(passwords)) + pem
@@ -288,8 +288,11 @@ def _from_file(path: str | Path) -> dict[str, Any]:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration file {str(path)!r}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the configuration file {str(path)!r} is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a time that is none, or bytes that are no UTF-8
+        # Not its text, which quotes the file, secrets included.
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or type(error).__name__
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"the configuration file {str(path)!r} is not YAML{where}: {problem}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):

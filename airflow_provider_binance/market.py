@@ -170,7 +170,7 @@ def parse_interval(text: str, market: Market | None = None) -> Interval:
     return interval
 
 
-_LENGTH = re.compile(r"(\d+)\s*([A-Za-z]*)")
+_LENGTH = re.compile(r"(\d{1,12})\s*([A-Za-z]*)")
 _UNITS = {"s": SECOND_US, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US, "mo": 28 * DAY_US}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, urlsplit
 
 MASK = "***"
 _USERINFO = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^\s:/@]*):(?P<password>[^\s]*?)@(?=[^\s@]*(?:[\s/?#]|$))")
@@ -25,3 +25,11 @@ def mask_values(text: str, secrets: Iterable[str | None]) -> str:
             for spelling in {secret, quote(secret, safe=""), quote_plus(secret)}:
                 text = text.replace(spelling, MASK)
     return mask_url(text)
+
+
+def url_password(text: str) -> str | None:
+    """The password in a URL as it is written there, None if it has none or is no URL."""
+    try:
+        return urlsplit(text).password
+    except ValueError:  # such as an IPv6 address that does not end
+        return None

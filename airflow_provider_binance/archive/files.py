@@ -34,6 +34,8 @@ PART_BYTES = 12 * 1024 * 1024
 _BLOCK = 64 * 1024
 #: A CSV of klines shrinks to a third; a hundred times is no kline file.
 _MOST_RATIO = 100
+#: What zipfile raises for bytes that are no zip; ValueError for offsets that lead before its begin.
+_UNSOUND = (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OverflowError, ValueError)
 _CHECKSUM = re.compile(rb"\s*([0-9a-fA-F]{64})(?:\s|$)")
 
 
@@ -67,7 +69,7 @@ class FetchedFile:
                         ref=self.file.path,
                     )
                 yield from _cut(inflated(self.content, archive, members[0]), max(1, -(-total // PART_BYTES)))
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OverflowError) as error:
+        except _UNSOUND as error:
             raise CorruptArchiveError(
                 f"archive file {self.file.path} is no sound zip: {error}", ref=self.file.path
             ) from error

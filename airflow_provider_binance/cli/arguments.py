@@ -31,6 +31,12 @@ class Parser(argparse.ArgumentParser):
         """Raise InputError with the way to the help."""
         raise InputError(f"{message} (see {self.prog} --help)")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> object:
+        # argparse of before 3.13 takes `--start=--` for no value at all and returns an empty list.
+        if action.nargs is None and action.option_strings and arg_strings == ["--"]:
+            self.error(f"argument {action.option_strings[0]}: expected a value, not '--'")
+        return super()._get_values(action, arg_strings)
+
 
 class _Words(argparse.Action):
     """Collects `--symbol A B --symbol C,D` as one list."""

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow_provider_binance.cli import tables
 from airflow_provider_binance.cli.dags import dags
@@ -88,7 +87,7 @@ def migrate(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.sql:
         from airflow_provider_binance.store import schema_sql
 
-        dialect = arguments.dialect or urlsplit(config.store_url).scheme.split("+")[0]
+        dialect = arguments.dialect or config.store_url.partition(":")[0].partition("+")[0]
         sql = schema_sql(dialect, config.store_schema)
         output.text({"schema": SCHEMA, "dialect": dialect, "sql": sql}, sql)
         return 0
@@ -178,7 +177,8 @@ def _check_window(arguments: argparse.Namespace) -> None:
 def _check_plot(path: str) -> None:
     target = Path(path)
     if target.suffix.lower() != ".png":
-        raise InputError(f"--plot={path!r}: the picture is a PNG, call it {target.with_suffix('.png').name!r}")
+        name = f"{target.stem or 'coverage'}.png"
+        raise InputError(f"--plot={path!r}: the picture is a PNG, call it {name!r}")
     if not target.absolute().parent.is_dir():
         raise InputError(f"--plot={path!r}: there is no folder {str(target.absolute().parent)!r}")
 
