@@ -64,6 +64,7 @@ def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata_url,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": metadata_url,
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         # A run that the scheduler makes must find its connections.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
         "CAUGHT_UP_FROM": MISSED[0].isoformat(),
