@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import format_datetime
@@ -18,24 +19,18 @@ from aiohttp import web
 from airflow_provider_binance.simulator.accounts import Accounts, default_account
 from airflow_provider_binance.simulator.archive import Archive
 from airflow_provider_binance.simulator.clock import from_ms, to_ms
-from airflow_provider_binance.simulator.errors import not_found, restricted_location
 from airflow_provider_binance.simulator.exchange import Exchange
 from airflow_provider_binance.simulator.faults import Faults
 from airflow_provider_binance.simulator.limits import WeightLimiter
 from airflow_provider_binance.simulator.listing import ARCHIVE_PREFIX, LISTING_PREFIX, ArchiveService
+from airflow_provider_binance.simulator.refusals import JSON, refused_by_fault, refused_by_firewall
 from airflow_provider_binance.simulator.rest import RestService
-from airflow_provider_binance.simulator.wire import Answer, Request, RequestRecord, error_answer, json_answer
+from airflow_provider_binance.simulator.wire import Answer, Request, RequestRecord, json_answer
 
 CONTROL_PREFIX = "/simulator/"
-JSON = "application/json"
-HTML = {"Content-Type": "text/html"}
-FIREWALL_PAGE = (
-    b"<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
-)
-MAINTENANCE_PAGE = b"<!DOCTYPE html><html><body>Binance is under maintenance.</body></html>"
-SERVER_ERROR = {"code": -1001, "msg": "Internal error; unable to process your request. Please try again."}
 # The log in memory is for tests; a soak test has the file.
 MOST_RECORDS = 200_000
+BODY_PIECES = 10
 
 
 class Server:
@@ -48,8 +43,9 @@ class Server:
         self.limiter = limiter
         self.accounts = accounts
         self.faults = Faults(exchange)
-        self.archive = Archive(exchange, self.faults.late_days)
+        self.archive = Archive(exchange, self.faults.late)
         self.records: list[RequestRecord] = []
+        self._count = 0
         # Held while an answer is made, and by whoever changes the simulated world from another thread.
         self.lock = threading.RLock()
         self._rest = RestService(exchange, limiter, accounts, self.faults)
@@ -86,9 +82,7 @@ class Server:
         if request.path.startswith(CONTROL_PREFIX):
             answer = await loop.run_in_executor(self._worker, self._control, request)
             return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-        latency_ms = self.faults.number("latency", request)
-        if latency_ms is not None:
-            await asyncio.sleep(latency_ms / 1000)
+        await asyncio.sleep(self._latency(request))
         hang_seconds = self.faults.number("hang", request)
         if hang_seconds is not None:
             self._record(request, Answer(0, b""))
@@ -99,9 +93,12 @@ class Server:
             return _drop(http_request, reset=True)
         answer = await loop.run_in_executor(self._worker, self._respond, request)
         self._record(request, answer)
-        answer.headers.setdefault("Date", format_datetime(from_ms(self.exchange.clock.now_ms()), usegmt=True))
+        self._finish_headers(request, answer)
         if self.faults.take("truncate", request):
             return await _send_half(http_request, answer)
+        slow_seconds = self.faults.number("slow-body", request)
+        if slow_seconds is not None:
+            return await _send_slowly(http_request, answer, slow_seconds)
         if request.method == "HEAD":
             # aiohttp lets only a streamed response announce a length that it does not send.
             head = web.StreamResponse(status=answer.status, headers=answer.headers)
@@ -109,31 +106,35 @@ class Server:
             return head
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
+    def _latency(self, request: Request) -> float:
+        """Seconds to wait before the answer."""
+        jitter = self.faults.number("jitter", request) or 0.0
+        self._count += 1
+        # A hash, so that the same requests wait as long in every run.
+        share = zlib.crc32(str(self._count).encode()) / 2**32
+        return ((self.faults.number("latency", request) or 0.0) + jitter * share) / 1000
+
+    def _finish_headers(self, request: Request, answer: Answer) -> None:
+        ahead_seconds = self.faults.number("wrong-date", request) or 0
+        now_ms = self.exchange.clock.now_ms() + int(ahead_seconds * 1000)
+        answer.headers["Date"] = format_datetime(from_ms(now_ms), usegmt=True)
+        if "Retry-After" in answer.headers and self.faults.take("no-retry-after", request):
+            del answer.headers["Retry-After"]
+        if answer.used_weight is not None and self.faults.take("no-weight-header", request):
+            answer.headers = {
+                name: value for name, value in answer.headers.items() if not name.startswith("x-mbx-used-weight")
+            }
+
     def _respond(self, request: Request) -> Answer:
         with self.lock:
-            refused = self._refuse(request)
+            refused = refused_by_fault(self.faults, request)
             if refused is not None:
                 return refused
             if request.path.startswith(ARCHIVE_PREFIX):
                 return self._files.respond_file(request)
             if request.path.rstrip("/") == LISTING_PREFIX:
                 return self._files.respond_listing(request)
-            return self._rest.respond(request)
-
-    def _refuse(self, request: Request) -> Answer | None:
-        """The answer of a fault that lets nobody through."""
-        if self.faults.take("451", request):
-            return error_answer(restricted_location(), JSON)
-        if self.faults.take("403", request):
-            return Answer(403, FIREWALL_PAGE, dict(HTML))
-        if self.faults.take("nonjson", request):
-            return Answer(200, MAINTENANCE_PAGE, dict(HTML))
-        status = self.faults.number("http", request)
-        if status is None:
-            return None
-        if status == 404:
-            return error_answer(not_found(), JSON)
-        return json_answer(SERVER_ERROR, JSON, int(status))
+            return refused_by_firewall(request) or self._rest.respond(request)
 
     def _record(self, request: Request, answer: Answer) -> None:
         record = RequestRecord(
@@ -204,6 +205,19 @@ def _drop(http_request: web.Request, *, reset: bool = False) -> web.StreamRespon
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return web.Response()
+
+
+async def _send_slowly(http_request: web.Request, answer: Answer, seconds: float) -> web.StreamResponse:
+    """Send the body in pieces, the last of them when the time is over."""
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = len(answer.body)
+    await response.prepare(http_request)
+    length = max(1, -(-len(answer.body) // BODY_PIECES))
+    for first in range(0, len(answer.body), length):
+        await asyncio.sleep(seconds / BODY_PIECES)
+        await response.write(answer.body[first : first + length])
+    await response.write_eof()
+    return response
 
 
 async def _send_half(http_request: web.Request, answer: Answer) -> web.StreamResponse:

@@ -11,6 +11,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from airflow_provider_binance.simulator.alterations import Alteration, altered
 from airflow_provider_binance.simulator.archive_csv import aggregate_lines, header_of, kline_lines, trade_lines
 from airflow_provider_binance.simulator.archive_files import TICKS, ArchiveFile, offers, parse_key
 from airflow_provider_binance.simulator.clock import from_ms
@@ -33,9 +34,9 @@ SHA256_HEX_LENGTH = 64
 class Archive:
     """The files of all series, built when asked for and kept while memory allows."""
 
-    def __init__(self, exchange: Exchange, late_days: dict[str, str]) -> None:
+    def __init__(self, exchange: Exchange, late: dict[str, str]) -> None:
         self.exchange = exchange
-        self._late_days = late_days
+        self._late = late
         self._built: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._built_bytes = 0
 
@@ -76,15 +77,24 @@ class Archive:
 
     def size(self, file: ArchiveFile) -> int:
         """Length of the zip in bytes."""
-        if self._recorded_names(file) is not None or self.version(file) in self._built:
+        known = self._recorded_names(file) is not None or self.version(file) in self._built
+        if known or self._alterations(file):
             return len(self.content(file))
+        return self._planned_size(file)
+
+    def _planned_size(self, file: ArchiveFile) -> int:
         rows = BYTES_PER_CANDLE * file.candle_count if file.is_klines else BYTES_PER_TICK * self._tick_count(file)
         return BYTES_PER_FILE + rows
 
+    def modified_ms(self, file: ArchiveFile) -> int:
+        """When the file was uploaded last, and what it knew: candles that closed later are half done in it."""
+        uploads = [each.since_ms for each in self._alterations(file) if each.uploads]
+        return max([file.published_ms, *uploads])
+
     def version(self, file: ArchiveFile) -> tuple[str, str]:
-        """Key and ETag: the ETag changes with the rows that the file lacks."""
+        """Key and ETag: the ETag changes with the rows that the file lacks, and with what is wrong with them."""
         halts = self.exchange.halts(file.instrument)
-        text = f"{self.exchange.seed}/{file.key}/{self._hidden(file)}/{halts}"
+        text = f"{self.exchange.seed}/{file.key}/{self._hidden(file)}/{halts}/{self._alterations(file)}"
         return file.key, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
     def content(self, file: ArchiveFile) -> bytes:
@@ -123,12 +133,12 @@ class Archive:
         return len(self.checksum_line(file, "0" * SHA256_HEX_LENGTH).encode())
 
     def _build(self, file: ArchiveFile) -> bytes:
-        written = from_ms(file.published_ms)
+        written = from_ms(self.modified_ms(file))
         recordings = self.exchange.recordings
         if recordings is not None and self._recorded_names(file) is not None:
             hidden = [(each.start_ms, each.end_ms) for each in self._hidden(file)]
             return recordings.archive_content(file.series, file.base_name, written, make_zip, hidden)
-        return make_zip(f"{file.base_name}.csv", self._csv_parts(file), written, self.size(file))
+        return make_zip(f"{file.base_name}.csv", self._csv_parts(file), written, self._planned_size(file))
 
     def _csv_parts(self, file: ArchiveFile) -> Iterator[bytes]:
         """The CSV piece by piece: a month of seconds at once would take gigabytes."""
@@ -140,9 +150,9 @@ class Archive:
         for start_ms in range(file.start_ms, file.end_ms, step_ms):
             end_ms = min(start_ms + step_ms, file.end_ms)
             rows = self.exchange.rows(
-                *file.series, start_ms, end_ms - 1, as_of_ms=file.published_ms, source=file.partition
+                *file.series, start_ms, end_ms - 1, as_of_ms=self.modified_ms(file), source=file.partition
             )
-            yield "".join(kline_lines(file, rows)).encode()
+            yield self._joined(file, kline_lines(file, rows))
 
     def _tick_parts(self, file: ArchiveFile) -> Iterator[bytes]:
         ticks = self.exchange.ticks(file.instrument)
@@ -157,7 +167,13 @@ class Archive:
             for start_ms, end_ms in hidden:
                 found = found.keep((found.time_us < start_ms * 1000) | (found.time_us >= end_ms * 1000))
             lines = trade_lines(file, ticks, found) if isinstance(found, Trades) else aggregate_lines(file, found)
-            yield "".join(lines).encode()
+            yield self._joined(file, lines)
+
+    def _joined(self, file: ArchiveFile, lines: list[str]) -> bytes:
+        return "".join(altered(file, lines, self._alterations(file))).encode()
+
+    def _alterations(self, file: ArchiveFile) -> list[Alteration]:
+        return [each for each in self.exchange.alterations if each.concerns(file)]
 
     def _tick_count(self, file: ArchiveFile) -> int:
         ticks = self.exchange.ticks(file.instrument)
@@ -182,9 +198,9 @@ class Archive:
         ]
 
     def _is_late(self, file: ArchiveFile) -> bool:
-        day = f"{from_ms(file.start_ms):%Y-%m-%d}"
-        path = self._late_days.get(day)
-        return file.partition == "daily" and path is not None and path in f"/{file.key}"
+        period = f"{from_ms(file.start_ms):{'%Y-%m-%d' if file.partition == 'daily' else '%Y-%m'}}"
+        path = self._late.get(period)
+        return path is not None and path in f"/{file.key}"
 
     def _recorded_names(self, file: ArchiveFile) -> frozenset[str] | None:
         if self.exchange.recordings is None or not file.is_klines:

@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SYMBOL",
         help="[MARKET:]SYMBOL[@LISTED..[DELISTED]], e.g. BTCUSDT cm:BTCUSD_PERP spot:OLDUSDT@2019-01-01..2021-05-01",
     )
+    parser.add_argument(
+        "--trades-per-minute",
+        type=int,
+        metavar="N",
+        default=120,
+        help="in the long run: 100 to 4000 (default %(default)s)",
+    )
     parser.add_argument("--now", metavar="ISO", help="where the clock starts (default: the real time)")
     parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per real second; 0 holds the clock")
     parser.add_argument("--replay", metavar="DIR", help="serve the recordings of this folder")
@@ -50,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         simulator = Simulator(
             seed=args.seed,
             symbols=args.symbols,
+            trades_per_minute=args.trades_per_minute,
             now=args.now,
             speed=args.speed,
             replay=args.replay,

@@ -137,9 +137,20 @@ def unknown_key() -> ApiError:
     return ApiError(401, -2015, "Invalid API-key, IP, or permissions for action.")
 
 
-def not_found() -> ApiError:
+def not_found(path: str, method: str) -> ApiError:
     """A path that leads nowhere."""
-    return ApiError(404, -5000, "Path does not exist.")
+    return ApiError(404, -5000, f"Path {path}, Method {method} is invalid")
+
+
+def internal_error(status: int) -> ApiError:
+    """Something went wrong behind the door."""
+    return ApiError(status, -1001, "Internal error; unable to process your request. Please try again.")
+
+
+def overloaded() -> ApiError:
+    """The venue throttles itself; such a request does not count."""
+    message = "Server is currently overloaded with other requests. Please try again in a few minutes."
+    return ApiError(503, -1008, message)
 
 
 def restricted_location() -> ApiError:

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from airflow_provider_binance.simulator.alterations import Alteration
 from airflow_provider_binance.simulator.book import Book
 from airflow_provider_binance.simulator.candles import Row, to_rows
 from airflow_provider_binance.simulator.clock import SimulatedClock
+from airflow_provider_binance.simulator.fault_names import VOIDED
 from airflow_provider_binance.simulator.instruments import Instrument, make_instrument, parse_symbols
 from airflow_provider_binance.simulator.intervals import LENGTH_MS, floor_open
 from airflow_provider_binance.simulator.recordings import Recordings
@@ -80,6 +82,7 @@ class Exchange:
         self.seed = seed
         self.recordings = recordings
         self.hidden: list[Hidden] = []
+        self.alterations: list[Alteration] = []
         self.instruments: dict[tuple[str, str], Instrument] = {}
         self._synthetic: dict[tuple[str, str], SyntheticSeries] = {}
         for spec in symbols:
@@ -124,6 +127,16 @@ class Exchange:
             (each.start_ms, each.end_ms)
             for each in self.hidden
             if source in each.sources and each.covers(instrument.market, instrument.symbol, dataset)
+        ]
+
+    def voided_times(self, instrument: Instrument) -> list[tuple[int, int]]:
+        """The half-open ranges whose aggregates are void."""
+        return [
+            (each.start_ms, each.end_ms)
+            for each in self.alterations
+            if each.name == VOIDED
+            and (each.market, each.symbol) == (instrument.market, instrument.symbol)
+            and each.kind in (None, "aggTrades")
         ]
 
     def rows(
@@ -192,8 +205,9 @@ class Exchange:
         return [] if synthetic is None else synthetic.halts
 
     def clear_gaps(self) -> None:
-        """Nothing is hidden or halted any more."""
+        """Nothing is hidden, altered or halted any more."""
         self.hidden.clear()
+        self.alterations.clear()
         for synthetic in self._synthetic.values():
             synthetic.clear_halts()
 

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 # Take [COUNT].
-COUNTED = frozenset({"reset", "truncate", "nonjson", "429", "451", "403", "empty-page", "corrupt-zip", "bad-checksum"})
+COUNTED = frozenset(
+    {
+        "reset",
+        "truncate",
+        "nonjson",
+        "429",
+        "451",
+        "403",
+        "overloaded",
+        "empty-page",
+        "duplicates",
+        "disorder",
+        "corrupt-zip",
+        "bad-checksum",
+        "no-retry-after",
+        "no-weight-header",
+    }
+)
 # Take VALUE[:COUNT].
-VALUED = frozenset({"http", "latency", "hang", "418", "clock-skew"})
+VALUED = frozenset(
+    {"http", "latency", "jitter", "hang", "slow-body", "418", "clock-skew", "wrong-date", "short-listing"}
+)
 # Take a series and a range; the sources that lack those rows.
 MISSING_FROM = {
     "missing-rest": frozenset({"rest"}),
@@ -15,6 +34,13 @@ MISSING_FROM = {
     "missing-both": frozenset({"rest", "monthly", "daily"}),
 }
 HALT = "halt"
-# Takes a day.
-LATE_DAY = "late-day"
-NAMES = sorted(COUNTED | VALUED | MISSING_FROM.keys() | {LATE_DAY, HALT})
+VOIDED = "voided"
+# Take a series and a range; what is wrong with the archive files that have such rows.
+DUPLICATED, DISORDERED, ZERO_QUANTITY, WRONG_DAY = "duplicated", "disordered", "zero-quantity", "wrong-day"
+CORRECTED, REPUBLISHED = "corrected", "republished"
+ALTERATIONS = frozenset({DUPLICATED, DISORDERED, ZERO_QUANTITY, WRONG_DAY, CORRECTED, REPUBLISHED})
+# Take a day, or a month.
+LATE_DAY, LATE_MONTH, STALE_LISTING = "late-day", "late-month", "stale-listing"
+NAMES = sorted(
+    COUNTED | VALUED | MISSING_FROM.keys() | ALTERATIONS | {LATE_DAY, LATE_MONTH, STALE_LISTING, HALT, VOIDED}
+)

@@ -3,47 +3,83 @@
 ``NAME[=VALUE[:COUNT]][@PATH]``: COUNT says how many times (default: always), PATH is a part of the decoded request path
 it is limited to. Names without VALUE take the COUNT directly: ``reset=2@/klines``.
 
-================== ======================== ==========================================================================
-name               VALUE                    effect
-================== ======================== ==========================================================================
-``http``           status                   answer with that status, and do not handle the request
-``latency``        milliseconds             answer that much later (real time)
-``hang``           seconds                  be silent that long (real time), then close the connection
-``reset``                                   reset the connection instead of answering
-``truncate``                                close after half of the announced body
-``nonjson``                                 HTTP 200 with an HTML page
-``429``                                     over the weight limit, whatever was used
-``418``            seconds                  ban the address for so long (simulated time); COUNT defaults to 1
-``451``                                     restricted location
-``403``                                     the firewall's HTML page
-``empty-page``                              klines answers ``[]``
-``clock-skew``     milliseconds             signed timestamps are judged by a clock so far ahead, which ``time`` hides
-``corrupt-zip``                             bytes in the middle of an archive zip are wrong, its checksum is not
-``bad-checksum``                            the CHECKSUM file names another hash
-``late-day``       YYYY-MM-DD               daily files of that day are not out, and not listed
-``missing-rest``   SERIES                   rows are missing from REST
-``missing-archive`` SERIES                  rows are missing from daily and monthly files
-``missing-monthly`` SERIES                  rows are missing from monthly files
-``missing-daily``  SERIES                   rows are missing from daily files
-``missing-both``   SERIES                   rows are missing from REST and archive
-``halt``           SERIES                   the symbol did not trade: no rows, and longer candles without that part
-================== ======================== ==========================================================================
+==================== ==================== ============================================================================
+name                 VALUE                effect
+==================== ==================== ============================================================================
+``http``             status               answer with that status, and do not handle the request
+``latency``          milliseconds         answer that much later (real time)
+``jitter``           milliseconds         answer later by up to so much, a hash of the request's number says how much
+``hang``             seconds              be silent that long (real time), then close the connection
+``slow-body``        seconds              send the headers at once and the body in pieces over that long (real time)
+``reset``                                 reset the connection instead of answering
+``truncate``                              close after half of the announced body
+``nonjson``                               HTTP 200 with an HTML page
+``429``                                   over the weight limit, whatever was used
+``418``              seconds              ban the address for so long (simulated time); COUNT defaults to 1
+``451``                                   restricted location
+``403``                                   the firewall's HTML page
+``overloaded``                            HTTP 503 with -1008
+``no-retry-after``                        429 and 418 do not say how long
+``no-weight-header``                      answers do not say the used weight
+``empty-page``                            a page of klines, trades or aggregates is ``[]``
+``duplicates``                            every tenth row of such a page comes twice
+``disorder``                              the second half of such a page comes first
+``clock-skew``       milliseconds         signed timestamps are judged by a clock so far ahead, which ``time`` hides
+``wrong-date``       seconds              the ``Date`` header is so far ahead
+``corrupt-zip``                           bytes in the middle of an archive zip are wrong, its checksum is not
+``bad-checksum``                          the CHECKSUM file names another hash
+``late-day``         YYYY-MM-DD           daily files of that day are not out, and not listed
+``late-month``       YYYY-MM              monthly files of that month are not out, and not listed
+``stale-listing``    YYYY-MM-DD           listings show what was out at the beginning of that day; files are served
+``short-listing``    entries              listings end after so many entries, and say that they are complete
+``missing-rest``     SERIES               rows are missing from REST
+``missing-archive``  SERIES               rows are missing from daily and monthly files
+``missing-monthly``  SERIES               rows are missing from monthly files
+``missing-daily``    SERIES               rows are missing from daily files
+``missing-both``     SERIES               rows are missing from REST and archive
+``halt``             SERIES               nobody traded: no rows, and longer candles without that part
+``voided``           SERIES               aggregates are void, in REST and archive: price and quantity 0, no trade ids
+``duplicated``       SERIES               rows are twice in their files
+``disordered``       SERIES               rows are in reverse order in their files
+``zero-quantity``    SERIES               every third trade or aggregate has quantity 0 in its files
+``wrong-day``        SERIES               rows carry the times of the next day in their files
+``corrected``        SERIES               files are uploaded again now, with volumes a unit higher than REST has them
+``republished``      SERIES               files are uploaded again now: new bytes, ETag and time, same rows
+==================== ==================== ============================================================================
 
-SERIES is ``[MARKET:]SYMBOL:INTERVAL:START..END``, half-open, ISO times in UTC; MARKET defaults to spot, INTERVAL ``*``
-means all. These and ``late-day`` take no COUNT; PATH is of no use to SERIES. A ``halt`` is one of all intervals.
+SERIES is ``[MARKET:]SYMBOL:INTERVAL:START..END``, half-open, ISO times in UTC; MARKET defaults to spot. INTERVAL may be
+``trades`` or ``aggTrades``; ``*`` means all of them. A ``halt`` is one of all intervals. These, and those that take a
+day or a month, have no COUNT; with PATH those from ``duplicated`` on are limited to files with it in their key, as
+``@/monthly/``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from airflow_provider_binance.simulator.alterations import Alteration
 from airflow_provider_binance.simulator.archive_files import KINDS, TICKS
 from airflow_provider_binance.simulator.clock import to_ms
 from airflow_provider_binance.simulator.exchange import Exchange, Hidden
-from airflow_provider_binance.simulator.fault_names import COUNTED, HALT, LATE_DAY, MISSING_FROM, NAMES, VALUED
+from airflow_provider_binance.simulator.fault_names import (
+    ALTERATIONS,
+    COUNTED,
+    HALT,
+    LATE_DAY,
+    LATE_MONTH,
+    MISSING_FROM,
+    NAMES,
+    STALE_LISTING,
+    VALUED,
+    VOIDED,
+)
 from airflow_provider_binance.simulator.instruments import MARKETS
 from airflow_provider_binance.simulator.limits import Verdict, WeightLimiter
 from airflow_provider_binance.simulator.wire import Request
+
+# What listings and files look at; filled here, read there.
+DAYS = (LATE_DAY, LATE_MONTH)
 
 
 @dataclass
@@ -54,11 +90,21 @@ class Fault:
     value: float | None = None
     remaining: int | None = None
     path: str = ""
-    day: str = ""
 
     def matches(self, request: Request) -> bool:
         """Whether it would strike this request."""
         return self.remaining != 0 and self.path in request.path
+
+
+@dataclass(frozen=True)
+class Series:
+    """Rows of one symbol; ``kind`` None means all intervals and ticks."""
+
+    market: str
+    symbol: str
+    kind: str | None
+    start_ms: int
+    end_ms: int
 
 
 class Faults:
@@ -67,7 +113,9 @@ class Faults:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._faults: list[Fault] = []
-        self.late_days: dict[str, str] = {}
+        # Day or month of the files that are late: a part of the keys concerned.
+        self.late: dict[str, str] = {}
+        self.listed_until_ms: int | None = None
 
     def add(self, text: str) -> None:
         """Switch a fault on.
@@ -77,11 +125,15 @@ class Faults:
         """
         body, _, path = text.partition("@")
         name, _, argument = body.partition("=")
-        if name in MISSING_FROM or name == HALT:
-            self._add_missing(name, argument)
-        elif name == LATE_DAY:
+        if name in MISSING_FROM or name in ALTERATIONS or name in (HALT, VOIDED):
+            self._add_series(name, self._series(name, argument), path)
+        elif name in DAYS:
             to_ms(argument)
-            self.late_days[argument] = path
+            if len(argument) != (len("2024-01-01") if name == LATE_DAY else len("2024-01")):
+                raise ValueError(f"fault {name} wants {'YYYY-MM-DD' if name == LATE_DAY else 'YYYY-MM'}")
+            self.late[argument] = path
+        elif name == STALE_LISTING:
+            self.listed_until_ms = to_ms(argument)
         elif name in VALUED:
             value, _, count = argument.partition(":")
             # A second ban while the first lasts would have no end, so one is the default.
@@ -101,7 +153,8 @@ class Faults:
     def clear(self) -> None:
         """Switch all faults off, missing rows and halts too."""
         self._faults.clear()
-        self.late_days.clear()
+        self.late.clear()
+        self.listed_until_ms = None
         self._exchange.clear_gaps()
 
     def take(self, name: str, request: Request) -> Fault | None:
@@ -127,21 +180,36 @@ class Faults:
             return Verdict(429, limiter.limits[pool] + 1, retry_after=-(-(60_000 - now_ms % 60_000) // 1000))
         return None
 
-    def _add_missing(self, name: str, argument: str) -> None:
+    def spoiled(self, rows: list[Any], request: Request) -> list[Any]:
+        """A page of rows with what is wrong with it."""
+        if self.take("empty-page", request):
+            return []
+        if self.take("duplicates", request):
+            rows = [row for index, row in enumerate(rows) for _ in range(2 if index % 10 == 9 else 1)]
+        if self.take("disorder", request):
+            rows = rows[len(rows) // 2 :] + rows[: len(rows) // 2]
+        return rows
+
+    def _series(self, name: str, argument: str) -> Series:
         market, _, rest = argument.partition(":")
         if market not in MARKETS:
             market, rest = "spot", argument
         try:
-            symbol, interval, span = rest.split(":", 2)
-            start, end = (to_ms(each) for each in span.split(".."))
+            symbol, kind, span = rest.split(":", 2)
+            start_ms, end_ms = (to_ms(each) for each in span.split(".."))
         except ValueError:
             raise ValueError(f"fault {name} wants [MARKET:]SYMBOL:INTERVAL:START..END, not {argument!r}") from None
-        if interval not in ("*", *KINDS):
-            raise ValueError(f"fault {name}: {interval!r} is neither an interval nor one of {', '.join(TICKS)}")
+        if kind not in ("*", *KINDS):
+            raise ValueError(f"fault {name}: {kind!r} is neither an interval nor one of {', '.join(TICKS)}")
         if (market, symbol) not in self._exchange.instruments:
             raise ValueError(f"fault {name}: the simulator has no {market}:{symbol}")
+        return Series(market, symbol, None if kind == "*" else kind, start_ms, end_ms)
+
+    def _add_series(self, name: str, series: Series, path: str) -> None:
+        fields = (series.market, series.symbol, series.kind, series.start_ms, series.end_ms)
         if name == HALT:
-            self._exchange.halt(market, symbol, start, end)
+            self._exchange.halt(series.market, series.symbol, series.start_ms, series.end_ms)
+        elif name in MISSING_FROM:
+            self._exchange.hide(Hidden(*fields, MISSING_FROM[name]))
         else:
-            hidden = Hidden(market, symbol, None if interval == "*" else interval, start, end, MISSING_FROM[name])
-            self._exchange.hide(hidden)
+            self._exchange.alterations.append(Alteration(name, *fields, path, self._exchange.clock.now_ms()))

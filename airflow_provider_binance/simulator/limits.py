@@ -15,6 +15,8 @@ RAW_WINDOW_MS = 5 * MINUTE_MS
 
 # So many requests of one window may be answered 429 before the address is banned.
 PATIENCE = 5
+# So many may come while a ban lasts, from whoever has not heard of it yet, before it is laid on anew, and longer.
+BANNED_PATIENCE = 50
 FIRST_BAN_MS = 2 * MINUTE_MS
 LONGEST_BAN_MS = 3 * DAY_MS
 
@@ -86,6 +88,7 @@ class _Account:
     refused: int = 0
     bans: int = 0
     banned_until_ms: int = 0
+    while_banned: int = 0
 
 
 @dataclass
@@ -93,8 +96,8 @@ class WeightLimiter:
     """Counts weight per address and pool in fixed windows of the simulator's clock.
 
     The windows are UTC minutes. Over the limit is 429 until the window ends; more than ``PATIENCE`` refusals in one
-    window are a ban, each longer than the last. With ``enabled`` false it only counts
-    and holds to bans that were laid on from outside.
+    window are a ban, each longer than the last; who goes on all the same is banned anew. With ``enabled`` false it only
+    counts and holds to bans that were laid on from outside.
     """
 
     enabled: bool = True
@@ -113,6 +116,9 @@ class WeightLimiter:
         account.used += weight
         account.raw_used += 1
         if now_ms < account.banned_until_ms:
+            account.while_banned += 1
+            if account.while_banned > BANNED_PATIENCE:
+                return self.ban(address, pool, now_ms)
             return self._banned(account, now_ms)
         if not self.enabled:
             return Verdict(200, account.used)
@@ -135,7 +141,8 @@ class WeightLimiter:
         account = self._accounts.setdefault((address, pool), _Account())
         length = min(FIRST_BAN_MS * 2**account.bans, LONGEST_BAN_MS) if length_ms is None else length_ms
         account.bans += 1
-        account.banned_until_ms = now_ms + length
+        account.while_banned = 0
+        account.banned_until_ms = max(account.banned_until_ms, now_ms + length)
         return self._banned(account, now_ms)
 
     def forgive(self) -> None:

@@ -50,7 +50,7 @@ class ArchiveService:
         if file is None:
             return _s3_error(404, "NoSuchKey", "The specified key does not exist.", key)
         headers = {
-            "Last-Modified": format_datetime(from_ms(file.published_ms), usegmt=True),
+            "Last-Modified": format_datetime(from_ms(self._archive.modified_ms(file)), usegmt=True),
             "ETag": f'"{self._etag(file, checksum=is_checksum)}"',
             "Accept-Ranges": "bytes",
             "Content-Type": "binary/octet-stream" if is_checksum else "application/zip",
@@ -84,6 +84,9 @@ class ArchiveService:
             marker = parameters.get("continuation-token") or parameters.get("start-after", "")
         length = min(int(parameters.get("max-keys") or PAGE_LENGTH), PAGE_LENGTH)
         entries = [entry for entry in self._entries(prefix, delimiter) if entry.key > marker]
+        cut = self._faults.number("short-listing", request)
+        if cut is not None:
+            entries = entries[: int(cut)]
         page, truncated = entries[:length], len(entries) > length
         head = [f"<Name>data.binance.vision</Name><Prefix>{escape(prefix)}</Prefix>"]
         if second_version:
@@ -119,10 +122,16 @@ class ArchiveService:
                     entries[common] = _Entry(common)
                 continue
             for file in files:
+                if self._is_forgotten(file):
+                    continue
                 for key in (file.key, file.key + CHECKSUM):
                     if key.startswith(prefix):
                         entries[key] = _Entry(key, file)
         return [entries[key] for key in sorted(entries, key=lambda text: text.encode())]
+
+    def _is_forgotten(self, file: ArchiveFile) -> bool:
+        until_ms = self._faults.listed_until_ms
+        return until_ms is not None and file.published_ms >= until_ms
 
     def _folders(self) -> Iterator[tuple[str, Iterator[ArchiveFile]]]:
         for instrument in self._archive.exchange.instruments.values():
@@ -140,7 +149,7 @@ class ArchiveService:
         file = entry.file
         is_checksum = entry.key.endswith(CHECKSUM)
         size = self._archive.checksum_size(file) if is_checksum else self._archive.size(file)
-        modified = f"{from_ms(file.published_ms):%Y-%m-%dT%H:%M:%S}.000Z"
+        modified = f"{from_ms(self._archive.modified_ms(file)):%Y-%m-%dT%H:%M:%S}.000Z"
         return (
             f"<Contents><Key>{escape(entry.key)}</Key><LastModified>{modified}</LastModified>"
             f"<ETag>&quot;{self._etag(file, checksum=is_checksum)}&quot;</ETag><Size>{size}</Size>"

@@ -11,16 +11,19 @@ from typing import Any
 
 from airflow_provider_binance.simulator import depth, exchange_info, klines, rest_trades
 from airflow_provider_binance.simulator.accounts import Account, Accounts
-from airflow_provider_binance.simulator.errors import ApiError, invalid_time_unit, not_found
+from airflow_provider_binance.simulator.errors import ApiError, invalid_time_unit
 from airflow_provider_binance.simulator.exchange import Exchange
 from airflow_provider_binance.simulator.faults import Faults
 from airflow_provider_binance.simulator.limits import POOL_OF_MARKET, Verdict, WeightLimiter, weight_of
 from airflow_provider_binance.simulator.parameters import Parameters
+from airflow_provider_binance.simulator.refusals import no_such_path
 from airflow_provider_binance.simulator.wire import Answer, Request, error_answer
 
 PREFIXES = ("/api/", "/fapi/", "/dapi/", "/sapi/")
 CONTENT_TYPE = {"spot": "application/json;charset=UTF-8", "um": "application/json", "cm": "application/json"}
 
+# Hosts sit behind CloudFront.
+CDN_HEADERS = {"X-Cache": "Miss from cloudfront", "Via": "1.1 simulator.cloudfront.net (CloudFront)"}
 # Answers that are pages of rows.
 PAGED = frozenset({"klines", "uiKlines", "trades", "historicalTrades", "aggTrades"})
 
@@ -101,7 +104,7 @@ class RestService:
         """Charge the request and answer it; refused requests cost as much as others."""
         route = ROUTES.get(request.path)
         if route is None or request.method != "GET":
-            return error_answer(not_found(), CONTENT_TYPE["spot"])
+            return no_such_path(request, CONTENT_TYPE["spot"])
         sent_limit = _LIMIT.search(request.query)
         weight = weight_of(route.market, route.endpoint, sent_limit.group(1) if sent_limit else None)
         pool = POOL_OF_MARKET[route.market]
@@ -119,7 +122,7 @@ class RestService:
                 answer = error_answer(error, content_type)
         answer.weight = weight
         answer.used_weight = verdict.used_weight
-        answer.headers["x-mbx-uuid"] = str(uuid.uuid4())
+        answer.headers |= CDN_HEADERS | {"x-mbx-uuid": str(uuid.uuid4())}
         answer.headers["x-mbx-used-weight-1m"] = str(verdict.used_weight)
         if route.market == "spot":
             answer.headers["x-mbx-used-weight"] = str(verdict.used_weight)
@@ -128,9 +131,11 @@ class RestService:
     def _answer(self, route: Route, request: Request, content_type: str) -> Answer:
         if route.keyed:
             self._accounts.identify(request)
+        # A bad unit is refused on every route of spot.
+        _wants_microseconds(route, request)
         payload = self._handlers[route.endpoint](route, request)
-        if route.endpoint in PAGED and self._faults.take("empty-page", request):
-            payload = []
+        if route.endpoint in PAGED:
+            payload = self._faults.spoiled(payload, request)
         text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
         return Answer(200, text.encode(), {"Content-Type": content_type})
 
@@ -141,7 +146,10 @@ class RestService:
     def _exchange_info(self, route: Route, request: Request) -> dict[str, Any]:
         weight_limit = self._limiter.announced(POOL_OF_MARKET[route.market])
         if route.market == "spot":
-            return exchange_info.spot_info(self._exchange, weight_limit, Parameters(request.query))
+            info = exchange_info.spot_info(self._exchange, weight_limit, Parameters(request.query))
+            if _wants_microseconds(route, request):
+                info["serverTime"] *= 1000
+            return info
         return exchange_info.futures_info(self._exchange, weight_limit, route.market)
 
     def _klines(self, route: Route, request: Request) -> list[Any]:

@@ -41,6 +41,8 @@ TRADE_DAYS = 30
 # Documented of both futures hosts; um was seen to answer two hours.
 LONGEST_CM_WINDOW_MS = HOUR_MS
 LONGEST_STRIDE = 100_000
+# How spot shows aggregates that it has withdrawn.
+VOID = {"p": "0", "q": "0", "f": -1, "l": -1}
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,15 @@ def agg_trades(exchange: Exchange, host: str, parameters: Parameters, unit_us: i
         return []
     page = _aggregate_page(ticks, exchange.clock.now_ms() * 1000 + 999, from_id, start_us, end_us, limit)
 
+    voided = exchange.voided_times(instrument)
+
     def fetch(first: int, last: int) -> _Rows:
         found = ticks.aggregates(first, last)
-        return _Rows(_aggregate_rows(instrument, found, unit_us), found.time_us)
+        rows = _aggregate_rows(instrument, found, unit_us)
+        for row, time_us in zip(rows, found.time_us.tolist() if voided else (), strict=False):
+            if _in(time_us, voided):
+                row |= VOID
+        return _Rows(rows, found.time_us)
 
     return _collect(page, fetch, exchange.hidden_times(instrument, "aggTrades", "rest"))
 

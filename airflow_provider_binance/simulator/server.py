@@ -20,6 +20,7 @@ from airflow_provider_binance.simulator.exchange import SOURCES, Exchange, Hidde
 from airflow_provider_binance.simulator.instruments import DEFAULT_SYMBOLS
 from airflow_provider_binance.simulator.limits import WeightLimiter
 from airflow_provider_binance.simulator.recordings import Recordings
+from airflow_provider_binance.simulator.synthetic import DEFAULT_TRADES_PER_MINUTE
 from airflow_provider_binance.simulator.wire import RequestRecord
 
 Moment = str | int | datetime
@@ -42,6 +43,7 @@ class Simulator:
         *,
         seed: int = 0,
         symbols: Sequence[str] | None = None,
+        trades_per_minute: int = DEFAULT_TRADES_PER_MINUTE,
         now: Moment | None = None,
         speed: float = 1.0,
         replay: str | os.PathLike[str] | None = None,
@@ -60,7 +62,7 @@ class Simulator:
         clock = SimulatedClock(None if now is None else to_ms(now), speed)
         self.api_secret = api_secret or DEFAULT_API_SECRET
         self.account = default_account(api_key, api_secret, api_public_key)
-        exchange = Exchange(clock, seed, symbols, recordings)
+        exchange = Exchange(clock, seed, symbols, recordings, trades_per_minute)
         log_path = None if request_log is None else Path(request_log)
         self.server = Server(exchange, WeightLimiter(enabled=limits), Accounts([self.account]), log_path)
         for fault in faults:

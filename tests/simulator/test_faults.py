@@ -7,6 +7,7 @@ import io
 import time
 import zipfile
 import zlib
+from pathlib import Path
 
 import pytest
 import requests
@@ -72,6 +73,162 @@ def test_throttling_and_bans_at_will(ask: Ask, simulator: Simulator) -> None:
     assert klines(ask).headers["Retry-After"] == "60"
     simulator.set_clock("2026-11-20T12:02:00Z")
     assert klines(ask).status_code == 200
+
+
+def test_jitter_is_latency_by_chance(ask: Ask, simulator: Simulator) -> None:
+    """Never more than was said; the same run after run, so nothing here waits for a bad draw."""
+    simulator.add_fault("jitter=50:3")
+    assert [klines(ask).status_code for _ in range(4)] == [200] * 4
+
+
+def test_slow_body(ask: Ask, simulator: Simulator) -> None:
+    """Headers come at once, the body is complete in the end."""
+    simulator.add_fault("slow-body=0.3:1")
+    url = simulator.settings["BINANCE_SPOT_REST_URL"] + "/api/v3/klines?symbol=BTCUSDT&interval=1h"
+    with requests.get(url, stream=True, timeout=10) as answer:
+        headers_after = answer.elapsed.total_seconds()
+        started = time.monotonic()
+        rows = answer.json()
+    assert headers_after + time.monotonic() - started >= 0.3
+    assert rows == klines(ask).json()
+
+
+def test_duplicates_and_disorder(ask: Ask, simulator: Simulator) -> None:
+    """Rows twice, and rows in the wrong order, of klines and of aggregates."""
+    for path, params in (("/api/v3/klines", {"interval": "1m"}), ("/fapi/v1/aggTrades", {})):
+
+        def get(path: str = path, params: dict[str, str] = params) -> list[object]:
+            return ask(path, symbol="BTCUSDT", limit=30, **params).json()  # type: ignore[no-any-return]
+
+        rows = get()
+        simulator.add_fault(f"duplicates=1@{path}")
+        assert get() == [row for index, row in enumerate(rows) for _ in range(2 if index in (9, 19, 29) else 1)]
+        simulator.add_fault(f"disorder=1@{path}")
+        assert get() == rows[15:] + rows[:15]
+        assert get() == rows
+
+
+def test_headers_that_are_not_there_or_wrong(ask: Ask, simulator: Simulator) -> None:
+    """A client must get along without Retry-After and used weight, and with a clock that is off."""
+    simulator.add_fault("429=1")
+    simulator.add_fault("no-retry-after=1")
+    throttled = klines(ask)
+    assert throttled.status_code == 429
+    assert "Retry-After" not in throttled.headers
+    simulator.add_fault("no-weight-header=1")
+    assert not any("used-weight" in name for name in klines(ask).headers)
+    simulator.add_fault("wrong-date=3600:1")
+    assert klines(ask).headers["Date"] == "Fri, 20 Nov 2026 13:00:30 GMT"
+    again = klines(ask)
+    assert again.headers["Date"] == "Fri, 20 Nov 2026 12:00:30 GMT"
+    assert "x-mbx-used-weight-1m" in again.headers
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"), [("overloaded=1", 503, -1008), ("http=408:1", 408, -1007), ("http=500:1", 500, -1001)]
+)
+def test_trouble_behind_the_door(ask: Ask, simulator: Simulator, fault: str, status: int, code: int) -> None:
+    """Each with Binance's own code."""
+    simulator.add_fault(fault)
+    answer = klines(ask)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_late_month(ask: Ask, simulator: Simulator) -> None:
+    """The month is not out, its days are."""
+    month = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2026-09.zip"
+    assert ask(f"/archive/{month}").status_code == 200
+    simulator.add_fault("late-month=2026-09@/klines/")
+    assert ask(f"/archive/{month}").status_code == 404
+    assert ask(f"/archive/{DAY}").status_code == 200
+    assert "1h-2026-09.zip" not in ask("/listing", prefix="data/spot/monthly/klines/BTCUSDT/1h/").text
+
+
+def test_listings_that_are_stale_or_short(ask: Ask, simulator: Simulator) -> None:
+    """What is not listed is there all the same."""
+    prefix = "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2026-09"
+    simulator.add_fault("stale-listing=2026-09-05")
+    text = ask("/listing", prefix=prefix).text
+    assert "1h-2026-09-03.zip<" in text
+    assert "1h-2026-09-04.zip<" not in text
+    assert ask(f"/archive/{DAY}").status_code == 200
+    simulator.clear_faults()
+    simulator.add_fault("short-listing=4:1")
+    text = ask("/listing", prefix=prefix).text
+    assert (text.count("<Contents>"), "<IsTruncated>false" in text) == (4, True)
+    assert ask("/listing", prefix=prefix).text.count("<Contents>") == 60
+
+
+def lines_of(ask: Ask, key: str) -> list[list[str]]:
+    with zipfile.ZipFile(io.BytesIO(ask(f"/archive/{key}").content)) as archive:
+        return [line.split(",") for line in archive.read(archive.namelist()[0]).decode().splitlines()]
+
+
+SERIES = "BTCUSDT:1h:2026-09-05T01:00..2026-09-05T04:00"
+
+
+def test_republished_files(ask: Ask, simulator: Simulator) -> None:
+    """The same rows in other bytes, with a new time and ETag, in the listing too."""
+    before, rows = ask(f"/archive/{DAY}"), lines_of(ask, DAY)
+    simulator.add_fault(f"republished={SERIES}@/daily/")
+    after = ask(f"/archive/{DAY}")
+    assert lines_of(ask, DAY) == rows
+    assert after.content != before.content
+    assert after.headers["ETag"] != before.headers["ETag"]
+    assert after.headers["Last-Modified"] == "Fri, 20 Nov 2026 12:00:30 GMT"
+    listing = ask("/listing", prefix=DAY).text
+    assert "2026-11-20T12:00:30.000Z" in listing
+    assert after.headers["ETag"].strip('"') in listing
+    assert ask(f"/archive/{DAY}.CHECKSUM").text.split()[0] == hashlib.sha256(after.content).hexdigest()
+    assert int(ask(f"/archive/{DAY}", method="HEAD").headers["Content-Length"]) == len(after.content)
+
+
+def test_corrected_files(ask: Ask, simulator: Simulator) -> None:
+    """Three volumes are a unit larger than REST has them, in a file that was uploaded again."""
+    before = lines_of(ask, DAY)
+    simulator.add_fault(f"corrected={SERIES}")
+    after = lines_of(ask, DAY)
+    changed = [(old[5], new[5]) for old, new in zip(before, after, strict=True) if old != new]
+    assert [float(new) - float(old) for old, new in changed] == pytest.approx([1e-8] * 3, rel=0.01)
+    assert ask(f"/archive/{DAY}").headers["Last-Modified"] == "Fri, 20 Nov 2026 12:00:30 GMT"
+    live = klines(ask, startTime=1788566400000 + 3_600_000, limit=1).json()[0]
+    assert live[5] == changed[0][0]
+
+
+def test_rows_twice_in_reverse_and_of_another_day(ask: Ask, simulator: Simulator) -> None:
+    """Each in its file only."""
+    plain = lines_of(ask, DAY)
+    simulator.add_fault(f"duplicated={SERIES}")
+    assert lines_of(ask, DAY) == [row for row in plain for _ in range(2 if row in plain[1:4] else 1)]
+    simulator.clear_faults()
+    simulator.add_fault(f"disordered={SERIES}")
+    assert lines_of(ask, DAY) == [plain[0], plain[3], plain[2], plain[1], *plain[4:]]
+    simulator.clear_faults()
+    simulator.add_fault(f"wrong-day={SERIES}@/daily/")
+    shifted = lines_of(ask, DAY)
+    assert [int(new[0]) - int(old[0]) for old, new in zip(plain, shifted, strict=True)][:5] == [
+        0,
+        *[86_400_000_000] * 3,
+        0,
+    ]
+    simulator.clear_faults()
+    assert lines_of(ask, DAY) == plain
+
+
+def test_firewall(ask: Ask) -> None:
+    """Words of SQL in a query are an attack; a part of a longer word is not."""
+    assert ask("/api/v3/klines", symbol="BTCUSDT' UNION SELECT 1", interval="1m").status_code == 403
+    assert ask("/fapi/v1/klines", symbol="DROPUSDT", interval="1m").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/klines", "/fapi/v1/allForceOrders", "/fapi/v9/klines", "/nothing", "/dapi/v1/rpiDepth"]
+)
+def test_paths_that_lead_nowhere(ask: Ask, path: str) -> None:
+    """Retired, removed and never there; a page only for browsers."""
+    answer = ask(path, symbol="BTCUSDT")
+    assert (answer.status_code, answer.json()["code"]) == (404, -5000)
+    assert ask(path, {"Accept": "text/html"}).headers["Content-Type"] == "text/html"
 
 
 def test_empty_page(ask: Ask, simulator: Simulator) -> None:
@@ -150,6 +307,12 @@ def test_halt_is_missing_from_longer_candles_too(simulator: Simulator) -> None:
         "http=abc",
         "reset=x",
         "late-day=tomorrow",
+        "late-day=2026-09",
+        "late-month=2026-09-01",
+        "stale-listing=x",
+        "jitter",
+        "corrected=BTCUSDT",
+        "voided=BTCUSDT:2h5:2026..2027",
         "missing-rest=BTCUSDT",
         "missing-both=NOSUCH:1h:2026..2027",
     ],
@@ -161,7 +324,9 @@ def test_bad_faults_are_refused(simulator: Simulator, text: str) -> None:
 
 
 def test_every_fault_is_in_the_table() -> None:
-    """The module's documentation names them all."""
+    """The documentation, for readers of code and for others, names them all."""
     from airflow_provider_binance.simulator import faults
 
     assert all(f"``{name}``" in (faults.__doc__ or "") for name in NAMES)
+    manual = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in manual for name in NAMES)

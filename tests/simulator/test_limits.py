@@ -8,7 +8,13 @@ import pytest
 import requests
 
 from airflow_provider_binance.simulator.clock import to_ms
-from airflow_provider_binance.simulator.limits import FIRST_BAN_MS, LONGEST_BAN_MS, PATIENCE, WeightLimiter
+from airflow_provider_binance.simulator.limits import (
+    BANNED_PATIENCE,
+    FIRST_BAN_MS,
+    LONGEST_BAN_MS,
+    PATIENCE,
+    WeightLimiter,
+)
 from airflow_provider_binance.simulator.server import Simulator
 from tests.simulator.conftest import Ask
 
@@ -107,6 +113,15 @@ def test_429_then_418_then_longer_bans() -> None:
         lengths.append(limiter.ban("a", "futures", now).banned_until_ms - now)
     assert lengths[0] == 2 * FIRST_BAN_MS
     assert lengths[-1] == LONGEST_BAN_MS
+
+
+def test_hammering_during_a_ban_makes_it_longer() -> None:
+    """A few that were on their way do no harm; whoever goes on is banned anew, for twice as long."""
+    limiter = WeightLimiter()
+    limiter.ban("a", "spot", 0)
+    verdicts = [limiter.charge("a", "spot", 1, 1000) for _ in range(BANNED_PATIENCE + 1)]
+    assert [verdict.banned_until_ms for verdict in verdicts[:-1]] == [FIRST_BAN_MS] * BANNED_PATIENCE
+    assert verdicts[-1].banned_until_ms == 1000 + 2 * FIRST_BAN_MS
 
 
 def test_over_the_limit_on_the_wire() -> None:
