@@ -140,6 +140,7 @@ class BinanceConfig(BaseModel):
         hosts = {**_PRODUCTION_URLS, **(_TESTNET_URLS if self.testnet else {})}
         for name, default in hosts.items():
             url = (getattr(self, name) or default).rstrip("/")
+            _check_endpoint(name, url)
             object.__setattr__(self, name, _PATHS.sub("", url))
         told = self._told_hosts()
         if self.environment == "production" and (self.testnet or "testnet" in told.values()):
@@ -245,6 +246,21 @@ class BinanceConfig(BaseModel):
             f"cannot tell the environment from these hosts: {hosts}. {ways_to_set('environment')} with one of: "
             f"{', '.join(get_args(Environment))}",
             field="environment",
+        )
+
+
+def _check_endpoint(name: str, url: str) -> None:
+    schemes = ("wss", "ws") if name.endswith("_stream_url") else ("https", "http")
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # half an IPv6 address, or a port that is none
+        is_one = False
+    if not is_one or parts.query or parts.fragment or parts.username is not None or re.search(r"\s", url):
+        raise ConfigError(
+            f"setting {name}={mask_url(url)!r} is no endpoint: give scheme ({' or '.join(schemes)}), host and, if need "
+            f"be, port and path prefix, without user, query and fragment. {ways_to_set(name)}",
+            field=name,
         )
 
 
