@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_binance.market import iso
-from benchmarks import embedded, postgres, processes, report
+from benchmarks import embedded, peers, postgres, processes, report
 from benchmarks.database import Bench
 from benchmarks.measure import Took
 from benchmarks.planning import plan_universe
@@ -44,12 +44,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             del bench
         part = workload(options.files, max(1, work.months // 4), options.interval)
         results["sqlite"], results["sqlite_rows"] = _sqlite(part, options.rounds, folder), part.rows
+        if not options.quick:
+            print("peers", flush=True)
+            with postgres.server() as url:
+                found = peers.measure(
+                    url, options.files, peers.MONTHS, peers.INTERVAL, min(options.rounds, peers.ROUNDS)
+                )
+            results["peers"] = found
         results["planner"] = plan_universe(here, options.symbols, options.rounds, folder)
     results["imports"] = {}
     for module, allowed in _IMPORTS.items():
         found = [processes.imported(module) for _ in range(options.rounds)]
         results["imports"][module] = [seconds for seconds, _ in found], found[0][1], allowed
     print(f"written: {report.write(options.output, results)}")
+    if "peers" in results:
+        served = workload(options.files, peers.MONTHS, peers.INTERVAL)
+        peers.write(options.output, results["peers"], served.rows)
     return 0
 
 

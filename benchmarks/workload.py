@@ -78,6 +78,17 @@ def cut_short(work: Workload, rows: int) -> Workload:
     return work
 
 
+def daily_files(work: Workload) -> None:
+    """Write the file of every day beside the months', of the same lines, unless they are all there."""
+    for file in work.files:
+        lines = work.csv(file).decode().splitlines(keepends=True)
+        interval = INTERVALS[work.series.interval]
+        for day in files_between(work.series, Partition.DAILY, file.start_us, file.end_us):
+            first = interval.count(file.start_us, day.start_us)
+            if not (work.folder / day.path).exists():
+                _put(work.folder / day.path, lines[first : first + interval.count(day.start_us, day.end_us)])
+
+
 def _put(path: Path, lines: Iterable[str]) -> None:
     """Write a zip with its checksum; its name appears when both are whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

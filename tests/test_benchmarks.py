@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import processes, run
+from benchmarks import peers, processes, run
 from benchmarks.workload import workload
 
 
@@ -21,6 +21,27 @@ def test_run_writes_table_and_picture(tmp_path: Path) -> None:
     assert "1,440 klines in 2 monthly `1h` files" in text
     assert "rows changed (the server's count) | 0, 0, 0, 0 | 0, 0, 0, 0 |" in text
     assert (output / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.postgres
+def test_peers_are_told_beside_ours_and_one_that_cannot_be_had_is_named(postgres_database: str, tmp_path: Path) -> None:
+    """The bench asserts itself that each way brought every row."""
+    lacking = peers.Peer("a peer", "as shipped", "rest", "with_ccxt", ("no requirement at all",))
+    url = postgres_database.replace("+psycopg", "")
+    results = peers.measure(url, tmp_path / "files", 1, "1h", 1, [lacking])
+    (tmp_path / "RESULTS.md").write_text("# Results\n\n## Peers\n\nof old\n\n## Last\n", encoding="utf-8")
+
+    peers.write(tmp_path, results, 744)
+
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| this")] == [
+        "| this package, archive",
+        "| this package, rest",
+    ]
+    assert "| a peer, as shipped | REST | PostgreSQL | — (cannot be installed here:" in text
+    assert "of old" not in text
+    assert text.endswith("\n\n## Last\n")
+    assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_workload_is_the_same_every_time(tmp_path: Path) -> None:
