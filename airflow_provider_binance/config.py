@@ -21,6 +21,7 @@ from airflow_provider_binance.keys import pem_text, secret_lines
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url, url_password
 from airflow_provider_binance.proxies import checked
+from airflow_provider_binance.texts import listed
 
 Environment = Literal["production", "testnet", "simulator"]
 
@@ -51,14 +52,6 @@ _PATHS = re.compile(r"(/api/v3|/fapi/v1|/dapi/v1)$")
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
-def _listed(value: Any) -> Any:
-    """A list given as text: JSON (`["BTCUSDT"]`) or comma-separated (`BTCUSDT,ETHUSDT`)."""
-    if isinstance(value, str):
-        text = value.strip()
-        return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
-    return value
-
-
 def _mapped(value: Any) -> Any:
     """Proxies: a mapping, also as JSON text; one bare URL serves http and https alike."""
     if isinstance(value, str):
@@ -67,7 +60,7 @@ def _mapped(value: Any) -> Any:
     return checked(value) if isinstance(value, Mapping) else value
 
 
-TextList = Annotated[list[str], BeforeValidator(_listed)]
+TextList = Annotated[list[str], BeforeValidator(listed)]
 
 
 class BinanceConfig(BaseModel):
@@ -94,7 +87,7 @@ class BinanceConfig(BaseModel):
     )
     symbols: TextList = Field(default_factory=list, description="symbols of the universe, JSON or comma-separated")
     timeframes: TextList = Field(default_factory=list, description="intervals of the universe")
-    markets: Annotated[list[Market], BeforeValidator(_listed)] = Field(
+    markets: Annotated[list[Market], BeforeValidator(listed)] = Field(
         default_factory=lambda: [Market.SPOT], description="markets of the universe: spot, um, cm"
     )
     store_url: str = Field("sqlite:///binance.db", description="ingest database: postgresql+psycopg://… or sqlite:///…")

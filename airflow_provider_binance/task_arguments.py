@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.texts import listed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,17 +59,12 @@ def given(value: Any) -> Any:
 
 
 def texts(name: str, value: Any) -> list[str] | None:
-    """A templated list: a list, its JSON, or text separated by commas and blanks."""
+    """A templated list, None if it is not given; raises InputError naming the argument for what lists nothing."""
     value = given(value)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        text = value.strip()
-        try:
-            value = json.loads(text.replace("'", '"')) if text.startswith("[") else text.replace(",", " ").split()
-        except ValueError:
-            raise InputError(f"{name}={text!r} is no list: give JSON, or names separated by commas") from None
-    return [str(item) for item in value]
+    try:
+        return None if value is None else listed(value)
+    except ValueError as error:
+        raise InputError(f"{name}={value!r} {error}") from None
 
 
 def truth(name: str, value: Any) -> bool:

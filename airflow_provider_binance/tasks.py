@@ -17,6 +17,7 @@ from airflow_provider_binance.records import SETTLED, CoverageRange, Series, Sta
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.symbols import is_name, spelled
+from airflow_provider_binance.texts import listed
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, NOW, Instant, check_window, parse_instant
 
 #: Nothing was listed at Binance before its first trade on 2017-07-14.
@@ -110,9 +111,11 @@ def select(
 
 
 def names_of(values: Names) -> list[str]:
-    """One or more names, given as one text with commas or as a sequence."""
-    parts = [values] if isinstance(values, str) else list(values)
-    return [name.strip() for part in parts for name in str(part).split(",") if name.strip()]
+    """One or more names, however they are listed; raises InputError for what lists none."""
+    try:
+        return listed(values)
+    except ValueError as error:
+        raise InputError(f"{values!r} {error}") from None
 
 
 def instants(start: When, end: When, now_us: Callable[[], int]) -> tuple[Instant, Instant]:

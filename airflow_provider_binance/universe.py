@@ -15,6 +15,7 @@ from typing import Any
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.market import INTERVALS, Market, iso, parse_interval
 from airflow_provider_binance.records import Series
+from airflow_provider_binance.texts import listed
 from airflow_provider_binance.windows import LISTING, Instant, Marker, parse_instant
 
 EXAMPLE = '{"spot": [{"symbols": ["BTCUSDT", "*USDT"], "intervals": ["1m"], "since": "2024-01-01"}]}'
@@ -93,7 +94,7 @@ def entry_of_form(params: Mapping[str, Any]) -> UniverseEntry:
         InputError: no symbol, or an unknown market or interval.
     """
     market = Market.parse(params["market"])
-    symbols = _texts(params.get("symbols")) + _texts((params.get("more_symbols") or "").replace(",", " "))
+    symbols = _texts(params.get("symbols")) + _texts(params.get("more_symbols"))
     if not symbols:
         raise InputError("no symbol is given: choose some in symbols, or write names or patterns into more_symbols")
     intervals = [parse_interval(name, market).name for name in _texts(params.get("intervals"))]
@@ -163,17 +164,11 @@ def _entry(market: Market, given: Any, where: str) -> UniverseEntry:
 
 
 def _texts(value: Any) -> list[str]:
-    """A list of texts, given as a list, as JSON or separated by commas and blanks; anything else is no list."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("["):
-            try:
-                value = json.loads(text)
-            except ValueError:
-                return []
-        else:
-            value = text.replace(",", " ").split()
-    return [text for item in value if (text := str(item).strip())] if isinstance(value, list | tuple) else []
+    """The names that are listed; what is no list names none, which is refused by name."""
+    try:
+        return listed(value)
+    except ValueError:
+        return []
 
 
 def _wider(one: PlannedSeries, other: PlannedSeries) -> PlannedSeries:

@@ -10,6 +10,7 @@ from airflow_provider_binance import __version__
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.registry import datasets
+from airflow_provider_binance.texts import listed
 
 PROGRAM = "binance-ingest"
 
@@ -48,8 +49,10 @@ class _Words(argparse.Action):
         values: str | Sequence[object] | None,
         option_string: str | None = None,
     ) -> None:
-        texts = [values] if isinstance(values, str) else [str(value) for value in values or ()]
-        words = [word for text in texts for word in text.replace(",", " ").split()]
+        try:
+            words = listed(values)
+        except ValueError as error:
+            raise InputError(f"{option_string} {values!r} {error}") from None
         if not words:
             raise InputError(f"{option_string} is given without a value")
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or ()), *words])
