@@ -69,8 +69,9 @@ class Window:
 
     `used` is what we booked, in all and (`by`) by priority; `in_flight` is the part of it that is not answered yet, and
     `sure` the part that Binance surely has counted. Others who share the address used between `foreign` and
-    `foreign_high`: an answer's report leaves open which of the requests in flight it has counted. The last report came
-    `seen_ms` after the window's start.
+    `foreign_high`: an answer's report leaves open which of the requests in flight it has counted. `seen_ms` after the
+    window's start the last report came, and `probe_ms` after it a request went only to bring a new one. An earlier
+    report, `then_ms` after it, had `then_foreign`: who began, or became faster, within the window shows by that.
     """
 
     used: int = 0
@@ -79,17 +80,27 @@ class Window:
     foreign: int = 0
     foreign_high: int = 0
     seen_ms: int = 0
+    probe_ms: int = 0
+    then_ms: int = 0
+    then_foreign: int = 0
     by: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def to_json(self) -> list[int]:
-        """Ten integers."""
-        return [self.used, self.in_flight, self.sure, self.foreign, self.foreign_high, self.seen_ms, *self.by]
+        """Thirteen integers."""
+        return [
+            self.used, self.in_flight, self.sure, self.foreign, self.foreign_high, self.seen_ms, self.probe_ms,
+            self.then_ms, self.then_foreign, *self.by,
+        ]  # fmt: skip
 
     @classmethod
     def from_json(cls, value: list[int]) -> Window:
         """What `to_json` wrote."""
-        used, in_flight, sure, foreign, foreign_high, seen_ms, live, repair, daily, backfill = map(int, value)
-        return cls(used, in_flight, sure, foreign, foreign_high, seen_ms, (live, repair, daily, backfill))
+        *known, live, repair, daily, backfill = map(int, value)
+        used, in_flight, sure, foreign, foreign_high, seen_ms, probe_ms, then_ms, then_foreign = known
+        by = (live, repair, daily, backfill)
+        return cls(
+            used, in_flight, sure, foreign, foreign_high, seen_ms, probe_ms, then_ms, then_foreign, by
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,18 +217,18 @@ def acquire(
     if full:
         opens_ms = (max(full) + 1) * pool.window_ms + guard_ms
         return _queue(state, ticket, priority, cost, now_ms, opens_ms - now_ms, 0)
-    if any(_most(state, w, now_ms, pool, allowed) + cost + leave > allowed for w in touched):
-        opens_ms = (touched[-1] + 1) * pool.window_ms + guard_ms
-        return _queue(state, ticket, priority, cost, now_ms, min(opens_ms - now_ms, RECHECK_MS), 0)
+    is_probe = False
+    if any(_most(state, w, pool, allowed) + cost + leave > allowed for w in touched):
+        is_probe = all(_may_probe(state, w, now_ms, pool, allowed, cost + leave) for w in touched)
+        if not is_probe:
+            opens_ms = (touched[-1] + 1) * pool.window_ms + guard_ms
+            return _queue(state, ticket, priority, cost, now_ms, min(opens_ms - now_ms, RECHECK_MS), 0)
     windows = dict(state.windows)
     for w in touched:
         old = windows.get(w, Window())
         by = _with(old.by, priority, old.by[priority] + cost)
-        seen_ms = now_ms - w * pool.window_ms
-        if seen_ms - old.seen_ms < RECHECK_MS:
-            seen_ms = old.seen_ms
-        # After a long silence this is the one that brings a new report: the next does not go on the same old one.
-        windows[w] = replace(old, used=old.used + cost, in_flight=old.in_flight + cost, seen_ms=seen_ms, by=by)
+        probe_ms = now_ms - w * pool.window_ms if is_probe else old.probe_ms
+        windows[w] = replace(old, used=old.used + cost, in_flight=old.in_flight + cost, probe_ms=probe_ms, by=by)
     tickets = tuple(t for t in state.tickets if t.id != ticket)
     sure = windows[touched[0]].sure
     return replace(state, windows=windows, tickets=tickets), Grant(cost, priority, touched, sure)
@@ -242,8 +253,8 @@ def settle(
             late = windows.get(w, Window())
             windows[w] = replace(late, used=late.used + grant.cost)
     if used is not None and touched == grant.windows and len(touched) == 1:
-        window = _reported(windows.get(touched[0], Window()), grant, used)
-        windows[touched[0]] = replace(window, seen_ms=now_ms - touched[0] * pool.window_ms)
+        seen_ms = now_ms - touched[0] * pool.window_ms
+        windows[touched[0]] = _reported(windows.get(touched[0], Window()), grant, used, seen_ms, pool)
     return replace(state, windows=windows)
 
 
@@ -264,12 +275,18 @@ def _touched(now_ms: int, guard_ms: int, pool: Pool) -> tuple[int, ...]:
     return tuple(range(first, last + 1))
 
 
-def _reported(window: Window, grant: Grant, used: int) -> Window:
+def _reported(window: Window, grant: Grant, used: int, seen_ms: int, pool: Pool) -> Window:
     """With what a report says of the others: it has counted what was sure when the request went and the request itself,
     and at most all that we booked until now. In between the former knowledge stays."""
     low, high = max(0, used - window.used), max(0, used - grant.sure - grant.cost)
     foreign = min(max(window.foreign, low), high)
-    return replace(window, sure=window.sure + grant.cost, foreign=foreign, foreign_high=max(high, foreign))
+    if not window.seen_ms:
+        window = replace(window, then_ms=seen_ms, then_foreign=foreign)
+    elif seen_ms - window.then_ms >= pool.window_ms // 3:
+        window = replace(window, then_ms=window.seen_ms, then_foreign=window.foreign)
+    return replace(
+        window, sure=window.sure + grant.cost, foreign=foreign, foreign_high=max(high, foreign), seen_ms=seen_ms
+    )  # fmt: skip
 
 
 def _least(state: PoolState, window: int) -> int:
@@ -280,24 +297,39 @@ def _least(state: PoolState, window: int) -> int:
     return known.used + known.foreign + before.in_flight
 
 
-def _most(state: PoolState, window: int, now_ms: int, pool: Pool, allowed: int) -> int:
+def _rate(state: PoolState, window: int, pool: Pool) -> float:
+    """What the others use in a millisecond, rather too much than too little."""
+    before, known = state.windows.get(window - 1, Window()), state.windows.get(window, Window())
+    least_ms = pool.window_ms // 20
+    rate = known.foreign_high / max(known.seen_ms, least_ms) if known.foreign else 0.0
+    if known.seen_ms - known.then_ms >= least_ms:
+        rate = max(rate, (known.foreign - known.then_foreign) / (known.seen_ms - known.then_ms))
+    # What was seen in the first moments is no rate yet; until a sixth of the window it is the last one's, if higher.
+    if known.seen_ms < pool.window_ms // 6:
+        rate = max(rate, before.foreign / max(before.seen_ms, least_ms))
+    return rate
+
+
+def _most(state: PoolState, window: int, pool: Pool, allowed: int) -> int:
     """The most: with all that the reports leave open, and with what the others will yet use if they go on as before.
 
-    Who fills the window in its first seconds leaves nothing to the others, and it is one address that is banned. But
-    the others may have stopped: when the last report is old, only the time since then is reckoned with, so that one
-    request goes and brings a new report.
+    Who fills the window in its first seconds leaves nothing to the others, and it is one address that is banned.
     """
-    before, known = state.windows.get(window - 1, Window()), state.windows.get(window, Window())
-    now_in_ms = min(max(0, now_ms - window * pool.window_ms), pool.window_ms)
-    # What was seen in the first moments is no rate yet; until a sixth of the window it is the last one's, if higher.
-    rate = known.foreign / max(known.seen_ms, pool.window_ms // 20)
-    if known.seen_ms < pool.window_ms // 6:
-        rate = max(rate, before.foreign / max(before.seen_ms, pool.window_ms // 20))
-    stale_ms = max(0, now_in_ms - known.seen_ms)
-    ahead_ms = stale_ms if stale_ms >= RECHECK_MS else pool.window_ms - known.seen_ms
-    foreseen = min(int(rate * ahead_ms), allowed // 2)
+    known = state.windows.get(window, Window())
+    foreseen = min(int(_rate(state, window, pool) * max(0, pool.window_ms - known.seen_ms)), allowed // 2)
     open_ = known.foreign_high - known.foreign if known.foreign else 0
     return _least(state, window) + open_ + foreseen
+
+
+def _may_probe(state: PoolState, window: int, now_ms: int, pool: Pool, allowed: int, cost: int) -> bool:
+    """Whether it is time for a request that brings a new report: the others may have stopped. Only one goes, and only
+    if there is room for it and for what the others used since the last report."""
+    known = state.windows.get(window, Window())
+    now_in_ms = now_ms - window * pool.window_ms
+    if now_in_ms - max(known.seen_ms, known.probe_ms) < RECHECK_MS:
+        return False
+    since = int(_rate(state, window, pool) * (now_in_ms - known.seen_ms))
+    return _least(state, window) + min(since, allowed // 2) + cost <= allowed
 
 
 def _leave_for_others(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,29 +110,34 @@ def test_without_the_limiter_the_same_load_meets_429_and_then_418(fast):
     assert first[200] < first[429] < first[418]
 
 
-def test_a_foreign_consumer_of_the_address_is_noticed(fast):
-    stop = threading.Event()
-    foreign_statuses = []
+def test_a_foreign_consumer_of_the_address_is_left_its_share():
+    """One that takes a fifth of the limit, second by second, by a clock that the test moves."""
+    with Simulator(seed=1, now=NOW, speed=0) as sim, requests.Session() as session:
+        sim.server.limiter.limits.update(spot=300)
+        url = f"{sim.settings['BINANCE_SPOT_REST_URL']}/api/v3/ping"
+        began, foreign = sim.now_ms(), []
 
-    def foreigner():
-        url = f"{fast.settings['BINANCE_SPOT_REST_URL']}/api/v3/ping"
-        with requests.Session() as session:
-            while not stop.is_set():
-                foreign_statuses.append(session.get(url).status_code)
-                time.sleep(1 / 60)  # sixty a minute: a fifth of the limit
+        def pass_by(seconds):
+            end = sim.now_ms() + round(seconds * 1000)
+            while (due := began + 1000 * len(foreign)) <= end:
+                sim.set_clock(max(due, sim.now_ms()))
+                foreign.append(session.get(url).status_code)
+            sim.set_clock(end)
 
-    thread = threading.Thread(target=foreigner)
-    thread.start()
-    try:
-        with rest_for(fast, fast=True) as rest:
+        config = BinanceConfig.load(environ=sim.settings)
+        with BinanceRest(
+            config, budget_store=MemoryBudgetStore(), sleep=pass_by, clock=lambda: sim.now_ms() / 1000
+        ) as rest:
+            rest.server_now_us(Market.SPOT)
             rest.exchange_info(Market.SPOT)
-            for _ in range(300):
+            while sim.now_ms() < began + 220_000:
                 page(rest)
-    finally:
-        stop.set()
-        thread.join()
-    ours = [record for record in fast.requests if record.path.endswith("klines")]
-    assert {record.status for record in ours} == {200}
+                pass_by(0.1)
+        windows = {}
+        for record in sim.requests:
+            windows[record.time_ms // 60_000] = record.used_weight
+    assert {record.status for record in sim.requests} == {200}
+    assert min(list(windows.values())[1:-1]) >= 0.95 * 300
 
 
 def test_a_real_ban_stops_everyone_at_once(sim):
