@@ -25,6 +25,7 @@ from airflow_provider_binance.reports import (
     SeriesCoverage,
     SeriesPlan,
 )
+from airflow_provider_binance.rest.meter import measured
 from airflow_provider_binance.rest.pages import plan_pages
 from airflow_provider_binance.runtime import Runtime, StoreLike
 from airflow_provider_binance.store.base import Store
@@ -90,7 +91,8 @@ def load(
     """
     if not 1 <= jobs <= 64:
         raise InputError(f"jobs={jobs} must be 1 … 64")
-    with _runtime(config, store, priority, source) as runtime:
+    # What this thread asks is for all series; pages are asked, and counted, by threads of their own.
+    with _runtime(config, store, priority, source) as runtime, measured() as shared:
         selection = select(
             market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
         )  # fmt: skip
@@ -113,7 +115,7 @@ def load(
             Loader(
                 runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
             ).run(tasks)  # fmt: skip
-        return LoadReport(tuple(load_reports(runtime.store, planned)))
+        return LoadReport(tuple(load_reports(runtime.store, planned)), shared.weight)
 
 
 def plan(

@@ -100,9 +100,15 @@ class SeriesLoad:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, series by series."""
+    """What a load did, series by series. `shared_weight` was used for all of them: time, exchangeInfo, first klines."""
 
     loads: tuple[SeriesLoad, ...] = ()
+    shared_weight: int = 0
+
+    @property
+    def weight_used(self) -> int:
+        """All request weight that the load spent, tries that failed included."""
+        return self.shared_weight + sum(load.weight_used for load in self.loads)
 
     @property
     def counts(self) -> WriteResult:
@@ -120,8 +126,9 @@ class LoadReport:
         return 3 if self.unexplained else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"schema": 1, "loads": […]}`."""
-        return {"schema": SCHEMA, "loads": [load.to_dict() for load in self.loads]}
+        """`{"schema": 1, "loads": […], "weight_used": …}`."""
+        loads = [load.to_dict() for load in self.loads]
+        return {"schema": SCHEMA, "loads": loads, "weight_used": self.weight_used}
 
 
 @dataclass(frozen=True, slots=True)

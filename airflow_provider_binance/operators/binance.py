@@ -209,7 +209,7 @@ def summarize(report: LoadReport) -> dict[str, Any]:
         "schema": report.to_dict()["schema"],
         "series": len(report.loads),
         "unexplained_gaps": len(report.unexplained),
-        "weight_used": sum(load.weight_used for load in report.loads),
+        "weight_used": report.weight_used,
         "bytes_downloaded": sum(load.bytes_downloaded for load in report.loads),
         **totals,
         "loads": loads,

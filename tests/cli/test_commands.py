@@ -285,6 +285,6 @@ def test_logs_go_to_stderr_by_verbosity(run: Callable[..., Ran], load: MockType)
     assert "a warning" in quiet.err
     assert "a detail" not in quiet.err
     assert "a detail" in loud.err
-    assert loud.document == {"schema": 1, "loads": []}
+    assert loud.document == {"schema": 1, "loads": [], "weight_used": 0}
     log.warning("nobody listens any more")
     assert "nobody" not in run("dags").err

@@ -273,6 +273,19 @@ def test_a_plan_writes_nothing_and_creates_nothing(bench):
     assert it.plan(**window) == []
 
 
+def test_a_load_reports_all_the_weight_that_it_spent(bench):
+    """Pages by series; with time, exchangeInfo, probes and tries that failed in the sum."""
+    it = bench(now="2024-07-10T12:00:00Z")
+    it.sim.add_fault("http=503:2@/klines")
+    report = it.load(start="2024-07-09", end="2024-07-10T06:00:00Z", source="rest")
+    spent = sum(record.weight for record in it.sim.requests)
+    assert report.weight_used == report.to_dict()["weight_used"]
+    assert report.weight_used - spent in (0, 2, 4), (
+        "what a 503 answered is charged here; the simulator asks nothing for it"
+    )
+    assert 0 < sum(load.weight_used for load in report.loads) < report.weight_used
+
+
 def test_btc_slash_usdt_is_understood(bench):
     """Other tools' spelling is mapped."""
     assert bench().load(symbols="btc/usdt", **DAY).loads[0].series.symbol == "BTCUSDT"
