@@ -100,8 +100,9 @@ class BinanceConfig(BaseModel):
     )
     rate_limit_store: str = Field(
         "auto",
-        description="where the weight budget lives: memory://, file:///path, or auto: the file "
-        "~/.cache/airflow-provider-binance/budget.json (below $XDG_CACHE_HOME if set)",
+        description="where the weight budget lives: auto (the PostgreSQL of store_url, else the file "
+        "~/.cache/airflow-provider-binance/budget.json, below $XDG_CACHE_HOME if set), file:///path, postgresql://…, "
+        "redis://… or memory://",
     )
     egress_id: str | None = Field(None, description="name of the IP address that requests leave by; default: the proxy")
     kline_close_lag_seconds: float = Field(
@@ -182,7 +183,7 @@ class BinanceConfig(BaseModel):
         object.__setattr__(copy, "_source", source)
         return copy
 
-    @field_serializer("store_url", "proxies")
+    @field_serializer("store_url", "proxies", "rate_limit_store")
     def _masked(self, value: str | dict[str, str]) -> str | dict[str, str]:
         """Dumps are printed and stored: they show no password."""
         return mask_url(value) if isinstance(value, str) else {scheme: mask_url(url) for scheme, url in value.items()}
@@ -209,7 +210,8 @@ class BinanceConfig(BaseModel):
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for masking."""
         fields = (self.api_key, self.api_secret, self.private_key_password)
-        quoted = [url_password(url) for url in (self.store_url, *self.proxies.values())]
+        urls = (self.store_url, self.rate_limit_store, *self.proxies.values())
+        quoted = [url_password(url) for url in urls]
         passwords = {text for password in quoted if password for text in (password, unquote(password))}
         pem = secret_lines(self.private_key.get_secret_value()) if self.private_key is not None else ()
         return tuple(s.get_secret_value() for s in fields if s is not None) + tuple(sorted(passwords)) + pem

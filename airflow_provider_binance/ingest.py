@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache, partial
 
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import BinanceError, InputError
+from airflow_provider_binance.errors import BinanceError, InputError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
@@ -246,10 +246,11 @@ def fetch_klines(
 
 
 def _told_us(runtime: Runtime, market: Market) -> int:
-    """The server's time, or 0 with a warning where it is out of reach: coverage is the store's to tell."""
+    """The server's time, or 0 with a warning where it is out of reach, or the weight budget is, for a role that only
+    reads: coverage is the store's to tell."""
     try:
         return runtime.now_us(market)
-    except BinanceError as error:
+    except (BinanceError, StoreRightsError, StoreUnavailableError) as error:
         log.warning("%s; coverage is told as of the last time that each series' ledger knows", error)
         return 0
 

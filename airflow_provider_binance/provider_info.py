@@ -89,7 +89,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "rate_limit_store": {
                         "label": "Weight budget",
-                        "description": "Where the shared weight budget lives: auto, memory:// or file:///path",
+                        "description": "Where the shared weight budget lives: auto, file:///path, postgresql://… or redis://…",
                         "schema": {"type": ["string", "null"]},
                     },
                     "rate_limit_requests_per_minute": {

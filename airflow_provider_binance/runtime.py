@@ -73,7 +73,11 @@ class Runtime:
     @cached_property
     def rest(self) -> BinanceRest:
         """REST under the weight budget."""
-        rest = BinanceRest(self.config, priority=self._priority)
+        # The budget that is `auto` lives with the store that is used, which need not be the settings' one.
+        given = self._given
+        url = given.server_url if isinstance(given, Store) else str(given or self.config.store_url)
+        config = self.config.model_copy(update={"store_url": url})
+        rest = BinanceRest(config, priority=self._priority)
         self._closing.callback(rest.close)
         return rest
 

@@ -44,7 +44,7 @@ def _clean_environment() -> None:
 
 _clean_environment()
 
-_PLUGINS = ("tests.fix_postgres", "tests.fix_simulator", "tests.fix_browser")
+_PLUGINS = ("tests.fix_postgres", "tests.fix_simulator", "tests.fix_browser", "tests.fix_valkey")
 pytest_plugins = [name for name in _PLUGINS if (REPO / f"{name.replace('.', '/')}.py").exists()]
 
 _test_number = itertools.count()

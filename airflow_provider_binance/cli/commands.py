@@ -85,10 +85,13 @@ def migrate(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.dialect and not arguments.sql:
         raise InputError("--dialect goes with --sql; migrate itself follows the store")
     if arguments.sql:
+        from airflow_provider_binance.rest.budget_schema import budget_sql
         from airflow_provider_binance.store import schema_sql
 
         dialect = arguments.dialect or config.store_url.partition(":")[0].partition("+")[0]
         sql = schema_sql(dialect, config.store_schema)
+        if dialect == "postgresql":
+            sql = f"{sql.rstrip()}\n\n{budget_sql()}"
         output.text({"schema": SCHEMA, "dialect": dialect, "sql": sql}, sql)
         return 0
     _tell_store(config, output)

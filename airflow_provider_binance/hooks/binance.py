@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_binance.errors import IngestError
+from airflow_provider_binance.errors import ConfigError, IngestError
 from airflow_provider_binance.masking import mask_values
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class BinanceHook(BaseHook):
         """The metered, classified way to Binance's REST interfaces."""
         from airflow_provider_binance.rest.client import BinanceRest
 
-        return BinanceRest(self.config, priority=self.priority)
+        return BinanceRest(self._shared_config(), priority=self.priority)
 
     def get_conn(self) -> Client:
         """The python-binance `Client`, metered: whatever is called on it counts against the shared weight budget."""
@@ -119,7 +119,7 @@ class BinanceHook(BaseHook):
             interval=interval,
             start=start,
             end=end,
-            config=self.config,
+            config=self._shared_config(),
             priority=self.priority,
         )
 
@@ -167,6 +167,16 @@ class BinanceHook(BaseHook):
         for name in ("config", "store_config"):
             self.__dict__.pop(name, None)
 
+    def _shared_config(self) -> BinanceConfig:
+        """`config`, with the store's connection if there is one: the weight budget that is `auto` lives with the store,
+        and what is asked for without storing it counts there too."""
+        if self.config.rate_limit_store != "auto":
+            return self.config
+        try:
+            return self.store_config
+        except ConfigError:
+            return self.config  # who stores nothing need not have that connection
+
     def _defaults(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"priority": self.priority, **arguments, "config": self.store_config}
 
@@ -186,7 +196,6 @@ def config_of(connection: Connection, **keywords: Any) -> BinanceConfig:
     """The settings of a connection, its secrets masked in Airflow's logs; raises ConfigError naming it."""
     from airflow_provider_binance.airflow_connections import binance_settings
     from airflow_provider_binance.config import BinanceConfig
-    from airflow_provider_binance.errors import ConfigError
 
     settings = binance_settings(connection)
     try:

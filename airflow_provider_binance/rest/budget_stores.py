@@ -1,4 +1,5 @@
-"""Where the weight budget lives, so that all who share an IP address share it: in this process, or in a file.
+"""Where the weight budget lives, so that all who share an IP address share it: in this process, or in a file; see
+`budget_postgres` and `budget_redis` for what several hosts share.
 
 A store does one atomic step, `transact`, and keeps a small cache beside it (exchangeInfo, listings, first candles).
 """
@@ -12,6 +13,7 @@ import os
 import tempfile
 import threading
 import time
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +32,18 @@ Step = Callable[[dict[str, Any] | None], tuple[dict[str, Any], T]]
 LOST: dict[str, Any] = {"lost": True}
 # A local file answers in under a millisecond; who holds the lock for this long was stopped, not busy.
 LOCK_TIMEOUT_SECONDS = 30.0
+# A step takes about a millisecond; filelock's own pause of 50 would be most of what a request waits.
+LOCK_POLL_SECONDS = 0.002
 # A corrupted file is distrusted for the longest window, so that every pool starts in a fresh one.
 DISTRUST_SECONDS = 300.0
 # Each simulator on its own port has keys of its own; only the most recent ones are worth keeping.
 MOST_KEYS = 64
+# The cache: nobody asks for what is older than 30 days, and listings of some thousand series fit.
+CACHE_SECONDS = 31 * 86_400.0
+CACHE_ENTRIES = 10_000
+CACHE_BYTES = 256 << 20
+# So often who writes to the cache cleans it first.
+CLEAN_SECONDS = 3600.0
 
 
 class BudgetStore(ABC):
@@ -43,7 +53,11 @@ class BudgetStore(ABC):
     def transact(self, key: str, step: Step[T]) -> T:
         """Replace the value under `key` by what `step` makes of it (None: no value yet), and return step's result.
 
-        Atomic among all who use the store; a step that raises changes nothing. `step` must be quick.
+        Atomic among all who use the store; a step that raises changes nothing. `step` must be quick, and may be called
+        again when somebody else was faster: only its last result counts.
+
+        Raises:
+            StoreUnavailableError: the store cannot be reached now; nothing is known to have changed.
         """
 
     @abstractmethod
@@ -54,6 +68,10 @@ class BudgetStore(ABC):
     def cache_put(self, key: str, value: bytes) -> None:
         """Keep `value`; a cache that cannot be written costs time and nothing else."""
 
+    def close(self) -> None:
+        """Let go of connections; they are opened again when needed."""
+        return
+
 
 class MemoryBudgetStore(BudgetStore):
     """The budget of one process."""
@@ -61,7 +79,8 @@ class MemoryBudgetStore(BudgetStore):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: dict[str, dict[str, Any]] = {}
-        self._cache: dict[str, tuple[float, bytes]] = {}
+        self._cache: dict[str, tuple[float, bytes]] = {}  # the oldest first
+        self._cache_bytes = 0
 
     def transact(self, key: str, step: Step[T]) -> T:
         with self._lock:
@@ -76,7 +95,14 @@ class MemoryBudgetStore(BudgetStore):
 
     def cache_put(self, key: str, value: bytes) -> None:
         with self._lock:
+            self._drop(key)
             self._cache[key] = (time.monotonic(), value)
+            self._cache_bytes += len(value)
+            while len(self._cache) > CACHE_ENTRIES or (self._cache_bytes > CACHE_BYTES and len(self._cache) > 1):
+                self._drop(next(iter(self._cache)))
+
+    def _drop(self, key: str) -> None:
+        self._cache_bytes -= len(self._cache.pop(key, (0.0, b""))[1])
 
 
 class FileBudgetStore(BudgetStore):
@@ -91,6 +117,7 @@ class FileBudgetStore(BudgetStore):
 
         self.path = Path(path).expanduser().absolute()
         self._thread_lock = threading.Lock()
+        self._cleaned = float("-inf")
         self._cache_directory = self.path.with_name(self.path.name + ".cache")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +131,7 @@ class FileBudgetStore(BudgetStore):
         from filelock import Timeout
 
         try:
-            with self._thread_lock, self._file_lock:
+            with self._thread_lock, self._file_lock.acquire(poll_interval=LOCK_POLL_SECONDS):
                 document = self._read()
                 entry = document["values"].get(key)
                 lost = document.get("lost_at", 0.0) > time.time() - DISTRUST_SECONDS
@@ -124,7 +151,7 @@ class FileBudgetStore(BudgetStore):
         path = self._cache_path(key)
         try:
             if time.time() - path.stat().st_mtime <= max_age_seconds:
-                return path.read_bytes()
+                return unpacked(path.read_bytes())
         except OSError:
             pass  # not there
         return None
@@ -132,9 +159,29 @@ class FileBudgetStore(BudgetStore):
     def cache_put(self, key: str, value: bytes) -> None:
         try:
             self._cache_directory.mkdir(exist_ok=True)
-            _replace(self._cache_path(key), value)
+            self._clean()
+            _replace(self._cache_path(key), packed(value))
         except OSError as error:
             log.warning("cannot write the cache beside the weight budget: path=%s: %s", self._cache_directory, error)
+
+    def _clean(self) -> None:
+        """Remove what is too old or too much, the oldest first, and what a killed process left half written."""
+        if time.monotonic() - self._cleaned < CLEAN_SECONDS:
+            return
+        self._cleaned = time.monotonic()
+        found = []
+        for entry in os.scandir(self._cache_directory):
+            try:
+                found.append((entry.stat().st_mtime, entry.stat().st_size, entry.path))
+            except OSError:
+                pass  # another process cleans too
+        entries = total = 0
+        for modified, size, path in sorted(found, reverse=True):
+            entries, total = entries + 1, total + size
+            half_written = Path(path).name.startswith(".") and modified < time.time() - CLEAN_SECONDS
+            too_old = modified < time.time() - CACHE_SECONDS
+            if half_written or too_old or entries > CACHE_ENTRIES or total > CACHE_BYTES:
+                Path(path).unlink(missing_ok=True)
 
     def _cache_path(self, key: str) -> Path:
         return self._cache_directory / hashlib.sha256(key.encode()).hexdigest()
@@ -177,24 +224,72 @@ def default_budget_path() -> Path:
     return root / "airflow-provider-binance" / "budget.json"
 
 
+def packed(value: bytes) -> bytes:
+    """A cached value as it is kept: exchangeInfo is megabytes, and shrinks to a tenth."""
+    return zlib.compress(value, 1)
+
+
+def unpacked(kept: bytes) -> bytes | None:
+    """The value that `packed` was given; None for anything else."""
+    try:
+        return zlib.decompress(kept)
+    except zlib.error:
+        return None
+
+
 _process_store = MemoryBudgetStore()
+POSTGRES_SCHEMES = ("postgresql://", "postgresql+psycopg://")
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-def open_budget_store(url: str) -> BudgetStore:
-    """The store that `rate_limit_store` names; `memory://` is one for the whole process.
+def open_budget_store(url: str, store_url: str = "") -> BudgetStore:
+    """The store that `rate_limit_store` names; `memory://` is one for the whole process. Connects to nothing yet.
+
+    Args:
+        url: the setting. `auto` is the ingest database's own server if that is PostgreSQL, else a file.
+        store_url: the ingest database.
 
     Raises:
-        ConfigError: not `auto`, `memory://` or `file:///path`, or not writable.
+        ConfigError: not one of the accepted forms, its driver is missing, or the file cannot be written.
     """
+    url = url.strip()
     if url == "auto":
-        return FileBudgetStore(default_budget_path())
+        url = store_url if store_url.startswith(POSTGRES_SCHEMES) else default_budget_path().as_uri()
     if url in {"memory", "memory://"}:
         return _process_store
+    if url.startswith(POSTGRES_SCHEMES):
+        return _postgres(url)
+    if url.startswith(_REDIS_SCHEMES):
+        return _redis(url)
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
         return FileBudgetStore(unquote(parts.path))
     raise ConfigError(
-        f"rate_limit_store={mask_url(url)!r} is not supported; use auto, memory:// or file:///absolute/path",
+        f"rate_limit_store={mask_url(url)!r} is not supported; use auto, memory://, file:///absolute/path, "
+        f"postgresql://user:password@host/database or redis://host",
+        field="rate_limit_store",
+    )
+
+
+def _postgres(url: str) -> BudgetStore:
+    try:
+        from airflow_provider_binance.rest.budget_postgres import PostgresBudgetStore
+    except ImportError as error:
+        raise _lacks("PostgreSQL", "psycopg", "postgres") from error
+    return PostgresBudgetStore(url)
+
+
+def _redis(url: str) -> BudgetStore:
+    try:
+        from airflow_provider_binance.rest.budget_redis import RedisBudgetStore
+    except ImportError as error:
+        raise _lacks("Redis", "redis", "redis") from error
+    return RedisBudgetStore(url)
+
+
+def _lacks(where: str, driver: str, extra: str) -> ConfigError:
+    return ConfigError(
+        f"the weight budget in {where} needs the driver {driver}: pip install 'airflow-provider-binance[{extra}]'",
         field="rate_limit_store",
     )
 

@@ -116,11 +116,13 @@ class BinanceRest:
         with self._session_lock:
             if self._session is not None:
                 self._session.close()
+        if self._given_store is None and "budget_store" in self.__dict__:
+            self.budget_store.close()
 
     @cached_property
     def budget_store(self) -> BudgetStore:
         """Where budget and cache live; archive listings are kept in the same cache."""
-        return self._given_store or open_budget_store(self.config.rate_limit_store)
+        return self._given_store or open_budget_store(self.config.rate_limit_store, self.config.store_url)
 
     @property
     def client(self) -> MeteredClient:

@@ -69,6 +69,11 @@ class Store(Inspection):
     ) -> None:
         self.close()
 
+    @property
+    def server_url(self) -> str:
+        """The server that keeps it, password included, for what shall live beside it; '' for a store without one."""
+        return ""
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the connection. The store may be used again."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import errors
@@ -56,6 +57,10 @@ class PostgresStore(PostgresDialect):
         self._saw_tables = False
         self._verb = ""
         super().__init__(url=url, schema=schema, create=create)
+
+    @property
+    def server_url(self) -> str:
+        return "postgresql://?" + urlencode(self._settings, quote_via=quote)
 
     def close(self) -> None:
         with self._mutex:

@@ -222,7 +222,9 @@ def test_migrate_prints_the_ddl_of_the_stores_dialect(run: Callable[..., Ran], m
     assert sql.call_args.args == ("sqlite", None)
     run("migrate", "--sql", "--store", "postgresql+psycopg://u:p@h/d")
     assert sql.call_args.args == ("postgresql", None)
-    assert run("migrate", "--sql", "--dialect", "postgresql", "--json").document["sql"] == "CREATE TABLE x ();"
+    printed = run("migrate", "--sql", "--dialect", "postgresql", "--json").document["sql"]
+    assert printed.startswith("CREATE TABLE x ();\n\n-- The weight budget")
+    assert "CREATE SCHEMA IF NOT EXISTS binance_budget;" in printed
 
 
 def test_secrets_are_never_printed(
