@@ -145,6 +145,10 @@ def _budget(config: BinanceConfig, store: BudgetStore) -> Check:
 def _no_budget(config: BinanceConfig, error: IngestError) -> Check:
     detail = f"rate_limit_store={mask_url(config.rate_limit_store)}: {error}"
     remedy = "set rate_limit_store to what all processes behind this address can reach, or start its server"
+    if isinstance(error, StoreRightsError):
+        remedy = (
+            "have the owner run what `binance-ingest migrate --sql` prints, and grant the role the rights named above"
+        )
     return Check("weight_budget", False, detail, remedy, error.exit_status)
 
 

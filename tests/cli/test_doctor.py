@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_binance import doctor
+from airflow_provider_binance.rest.budget_schema import budget_sql
 from airflow_provider_binance.simulator.accounts import Account
 from airflow_provider_binance.simulator.server import Simulator
 from airflow_provider_binance.simulator.signatures import HmacSha256
@@ -293,7 +294,8 @@ def test_the_rights_of_a_role(examined: Doctor, postgres_database: str) -> None:
     try:
         plain(admin, f"CREATE ROLE {role} LOGIN")
         found = examined(store_url=guest)
-        assert (found["status"], failed(found)) == (5, {"store"})
+        assert (found["status"], failed(found)) == (5, {"store", "weight_budget"})
+        assert "migrate --sql" in found["weight_budget"]["remedy"]
         assert "may not CREATE in schema public" in found["store"]["detail"]
         assert "migrate --sql" in found["store"]["remedy"]
         assert "CREATE on database" in examined(store_url=guest, store_schema="mine")["store"]["detail"]
@@ -307,6 +309,10 @@ def test_the_rights_of_a_role(examined: Doctor, postgres_database: str) -> None:
             assert right in detail
         plain(admin, f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
         plain(admin, f"GRANT TEMPORARY ON DATABASE {database} TO {role}")
+        assert failed(examined(store_url=guest, store_schema="public")) == {"weight_budget"}
+        plain(admin, budget_sql())
+        plain(admin, f"GRANT USAGE ON SCHEMA binance_budget TO {role}")
+        plain(admin, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA binance_budget TO {role}")
         found = examined(store_url=guest, store_schema="public")
         assert (found["status"], failed(found)) == (0, set())
         plain(admin, f'ALTER DATABASE "{database}" SET default_transaction_read_only = on')
@@ -320,6 +326,6 @@ def test_a_server_that_is_not_there(examined: Doctor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     found = examined(store_url=f"postgresql+psycopg://u:hush@127.0.0.1:{port}/market")
-    assert (found["status"], failed(found)) == (5, {"store"})
+    assert (found["status"], failed(found)) == (5, {"store", "weight_budget"})
     assert f"127.0.0.1:{port}" in found["store"]["detail"]
     assert "hush" not in str(found)
