@@ -38,7 +38,7 @@ def postgres_url() -> Iterator[str]:
         return
     # Below /tmp whatever TMPDIR says: the server's own user must reach it, and a socket's path must be short.
     home = Path(tempfile.mkdtemp(prefix="binance-pg-", dir="/tmp"))
-    server = _Server(home)
+    server = Server(home)
     try:
         url = server.start()
         _check(url)
@@ -96,29 +96,37 @@ def driver_url(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
-class _Server:
-    """A server in `home`, under a user without privileges when these tests run as root (it refuses root)."""
+class Server:
+    """A server in `home`, under a user without privileges when these tests run as root (it refuses root).
 
-    def __init__(self, home: Path) -> None:
+    Its first start makes it, with `options` for initdb; a later one begins where it was stopped, at the same port.
+    """
+
+    def __init__(self, home: Path, *options: str) -> None:
+        self.options = options
         self.home, self.data, self.log = home, home / "data", home / "log"
         self.user: dict[str, Any] = {}
+        self.port = 0
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             self.user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(home, nobody.pw_uid, nobody.pw_gid)
 
     def start(self) -> str:
-        self._run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+        if not self.data.exists():
+            plain = ("-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+            self._run("initdb", *plain, *self.options)
         for attempt in range(3):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+                port = self.port or probe.getsockname()[1]
             # Only durability across a power cut is given up; a killed server still recovers all that was committed.
-            options = (
+            settings = (
                 f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={self.home} -c fsync=off"
             )
             try:
-                self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.log), "-o", options, "start")
+                self._run("pg_ctl", "-w", "-t", "60", "-l", str(self.log), "-o", settings, "start")
+                self.port = port
                 break
             except AssertionError:
                 if attempt == 2:  # the first time, another process may have taken the port in between

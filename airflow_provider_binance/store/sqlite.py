@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,9 @@ BUSY_SECONDS = 120.0
 _MOST_VALUES = 30_000
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_UNAVAILABLE = {*_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
+#: A full disk has many names: where a file is mapped into memory, it is an input/output error.
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_UNAVAILABLE = {*_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 
 
@@ -100,6 +103,12 @@ class SqliteStore(SqliteDialect):
             return StoreRightsError(
                 f"the store {self.url} may not be written ({error}): the process needs write access to the file and "
                 f"its folder"
+            )
+        if code in _NO_ROOM:
+            free = shutil.disk_usage(self.path.parent).free
+            return StoreUnavailableError(
+                f"the store {self.url} is not available now: {error}. {free:,} bytes are free in {self.path.parent}: "
+                f"make room there, or lift its quota"
             )
         if code in _UNAVAILABLE:
             return StoreUnavailableError(f"the store {self.url} is not available now: {error}")

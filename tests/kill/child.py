@@ -1,17 +1,24 @@
-"""A load that kills itself with SIGKILL at a named point, the n-th time it comes there. Run as a program.
+"""A load in a process of its own, which can be killed, starved of disk, and watched. Run as a program.
 
-    python -m tests.kill.child '{"point": "before_commit", "times": 2, "marker": "…", "config": {…}, "load": {…}}'
+    python -m tests.kill.child '{"config": {…}, "load": {…}, "kill": ["before_commit", 2], "marker": "…", …}'
 
-`point` "" runs to the end. The marker file is written, and only then the signal sent.
+Told with `kill`, it sends itself SIGKILL the n-th time it comes to a point; the marker file is written before. In the
+file `places` it keeps the name of what it is doing, for whoever kills it from outside. `file_size` limits its files.
+`begin_at` makes several of them begin at once. What a failed load says goes to stderr, its exit status is the command
+line's.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -19,15 +26,23 @@ from typing import Any
 from airflow_provider_binance import ingest, kline_rows
 from airflow_provider_binance.archive import files
 from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import IngestError
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.store.sql import SqlStore
 
+#: What a load may be doing when it is killed, by the byte that stands for it.
+PLACES = ("elsewhere", "migration", "download", "copy", "ledger", "commit")
 
-class Killer:
-    """Counts how often `point` is reached."""
 
-    def __init__(self, point: str, times: int, marker: str) -> None:
+class Watched:
+    """Counts how often `point` is reached, and tells where the load is."""
+
+    def __init__(self, point: str = "", times: int = 0, marker: str = "", places: str = "") -> None:
         self.point, self.left, self.marker = point, times, Path(marker)
+        self._map: Any = bytearray(2)
+        if places:
+            with Path(places).open("r+b") as file:
+                self._map = mmap.mmap(file.fileno(), 2)
 
     def reached(self, point: str) -> None:
         """Be killed here, if it is the point and the time."""
@@ -38,6 +53,21 @@ class Killer:
             self.marker.write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
 
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """Be there for a while; downloads run beside whatever else is done."""
+        slot, value = (1, 1) if place == "download" else (0, PLACES.index(place))
+        before, self._map[slot] = self._map[slot], value
+        try:
+            yield
+        finally:
+            self._map[slot] = before
+
+
+def place_of(noted: bytes) -> str:
+    """Where a process was that left these two bytes."""
+    return PLACES[noted[0]] if noted[0] or not noted[1] else "download"
+
 
 def make_small() -> None:
     """Several blocks a download, parts a file, and chunks a part, so that there is a middle to be killed in."""
@@ -46,8 +76,8 @@ def make_small() -> None:
     kline_rows._CHUNK_ROWS = 200
 
 
-def arm(killer: Killer, store_class: type[SqlStore]) -> None:
-    """Put the killer at every point."""
+def arm(watched: Watched, store_class: type[SqlStore]) -> None:
+    """Put the watch at every point and place."""
     original_take = files._Download.take
 
     def take(self: Any, answer: Any) -> None:
@@ -56,16 +86,21 @@ def arm(killer: Killer, store_class: type[SqlStore]) -> None:
         def counted(size: int) -> Iterator[bytes]:
             for number, block in enumerate(blocks(size)):
                 if number == 1:
-                    killer.reached("download")
+                    watched.reached("download")
                 yield block
 
         answer.iter_content = counted
-        original_take(self, answer)
+        with watched.at("download"):
+            original_take(self, answer)
 
     files._Download.take = take  # type: ignore[method-assign]
     for form in ("copy_chunks", "tuples"):
-        setattr(KlineRows, form, _killed_midway(killer, getattr(KlineRows, form), 2 if form == "copy_chunks" else 300))
-    _before(killer, store_class, "_write_line", "rows_without_line")
+        setattr(KlineRows, form, _killed_midway(watched, getattr(KlineRows, form), 2 if form == "copy_chunks" else 300))
+    _watch(watched, store_class, "_write_rows", "copy")
+    _watch(watched, store_class, "_write_line", "ledger", "rows_without_line")
+    _watch(watched, store_class, "_write_coverage", "ledger")
+    _watch(watched, store_class, "_apply", "migration")
+    _watch(watched, store_class, "_define", "migration", "migration")
     commit, write_line = store_class._commit, store_class._write_line
     in_batch = [False]
 
@@ -76,33 +111,36 @@ def arm(killer: Killer, store_class: type[SqlStore]) -> None:
     def committed(self: Any) -> None:
         is_batch, in_batch[0] = in_batch[0], False
         if is_batch:
-            killer.reached("before_commit")
-        commit(self)
+            watched.reached("before_commit")
+        with watched.at("commit"):
+            commit(self)
         if is_batch:
-            killer.reached("after_commit")
+            watched.reached("after_commit")
 
     store_class._write_line = noted  # type: ignore[method-assign, assignment]
     store_class._commit = committed  # type: ignore[method-assign]
 
 
-def _killed_midway(killer: Killer, form: Any, middle: int) -> Any:
+def _killed_midway(watched: Watched, form: Any, middle: int) -> Any:
     @wraps(form)
     def wrapped(self: KlineRows, *arguments: Any) -> Iterator[Any]:
         for number, item in enumerate(form(self, *arguments)):
             if number == middle:
-                killer.reached("mid_rows")
+                watched.reached("mid_rows")
             yield item
 
     return wrapped
 
 
-def _before(killer: Killer, owner: type, name: str, point: str) -> None:
+def _watch(watched: Watched, owner: type, name: str, place: str, point: str = "") -> None:
     original = getattr(owner, name)
 
     @wraps(original)
     def wrapped(self: Any, *arguments: Any) -> Any:
-        killer.reached(point)
-        return original(self, *arguments)
+        if point:
+            watched.reached(point)
+        with watched.at(place):
+            return original(self, *arguments)
 
     setattr(owner, name, wrapped)
 
@@ -117,8 +155,16 @@ def main(text: str) -> int:
         from airflow_provider_binance.store.postgres import (  # type: ignore[assignment]
             PostgresStore as StoreClass,
         )
-    arm(Killer(order["point"], order["times"], order["marker"]), StoreClass)
-    return ingest.load(**order["load"], config=BinanceConfig(**order["config"])).exit_status
+    point, times = order.get("kill") or ("", 0)
+    arm(Watched(point, times, order.get("marker", ""), order.get("places", "")), StoreClass)
+    if limit := order.get("file_size"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    time.sleep(max(0.0, order.get("begin_at", 0) - time.time()))
+    try:
+        return ingest.load(**order["load"], config=BinanceConfig(**order["config"])).exit_status
+    except IngestError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_status
 
 
 if __name__ == "__main__":
