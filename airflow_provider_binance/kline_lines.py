@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 FIELDS = 12
 _OPEN, _CLOSE, _COUNT = 0, 6, 8
+_DECIMALS = (1, 2, 3, 4, 5, 7, 9, 10)
 _TIME_DIGITS = (13, 16)
 #: A trade count of more digits is none, and no database takes it.
 _MOST_COUNT_DIGITS = 18
-_ZERO, _MINUS = b"0-"
+_ZERO, _MINUS, _POINT = b"0-."
 
 
 class Lines:
-    """Lines of `text`, each from its place in `starts` to that in `ends`. `cuts` has the place of the comma before the
-    close time of each line whose close time is the regular one of its interval, and −1 for any other."""
+    """Lines of `text`. `places` has for each the ends of its fields; `regular` tells of each whether its close time is
+    the one that its interval makes regular, and nothing else in it is unusual."""
 
-    __slots__ = ("_digits", "cuts", "ends", "starts", "text")
+    __slots__ = ("_digits", "places", "regular", "text")
 
-    def __init__(self, text: bytes, starts: Places, cuts: Places, ends: Places, digits: int) -> None:
+    def __init__(self, text: bytes, places: Places, regular: NDArray[np.bool_], digits: int) -> None:
         self.text = text
-        self.starts = starts
-        self.cuts = cuts
-        self.ends = ends
+        self.places = places
+        self.regular = regular
         self._digits = digits  # of a time, in every line
 
     @classmethod
@@ -59,16 +59,15 @@ class Lines:
         if (places[:, _OPEN] - starts != digits).any():
             raise ValueError("milliseconds and microseconds are mixed")
         opens_ms, size_ms = _milliseconds(buffer, starts), interval.size_us // 1000
-        cuts = np.full(len(places), -1, np.int32)
+        regular = np.zeros(len(places), np.bool_)
         if not interval.is_calendar:
             # Two slices of such a line are all that is ever needed of it, so that its other widths must be sound too.
-            widths_are_right = (
+            regular = (
                 (widths[:, _CLOSE - 1] == digits) & (widths[:, _COUNT - 1] <= _MOST_COUNT_DIGITS) & (widths[:, -1] == 1)
             )
-            before = places[:, _CLOSE - 1]
-            closes_ms = _milliseconds(buffer, np.minimum(before + 1, len(text) - _TIME_DIGITS[0]))
-            cuts = np.where(widths_are_right & (closes_ms - opens_ms == size_ms - 1), before, cuts)
-        lines = cls(text, starts, cuts, places[:, -1], digits)
+            closes = np.minimum(places[:, _CLOSE - 1] + 1, len(text) - _TIME_DIGITS[0])
+            regular &= _milliseconds(buffer, closes) - opens_ms == size_ms - 1
+        lines = cls(text, places, regular, digits)
         if not interval.is_calendar and (np.diff(opens_ms) == size_ms).all():
             first = int(opens_ms[0]) * 1000
             return lines, range(first, first + len(opens_ms) * interval.size_us, interval.size_us)
@@ -82,43 +81,66 @@ class Lines:
         parts = [part for part in parts if len(part)]
         if len({part._digits for part in parts}) > 1:
             raise ValueError("milliseconds and microseconds are mixed")
-        texts, shifted, total = [], [], 0
+        if not parts:
+            return no_lines()
+        texts, places, total = [], [], 0
         for part in parts:
-            first, last = int(part.starts[0]), int(part.ends[-1])
-            shift = np.int32(total - first)
-            cuts = np.where(part.cuts < 0, part.cuts, part.cuts + shift)
-            shifted.append((part.starts + shift, cuts, part.ends + shift))
+            first, last = int(part.places[0, _OPEN]) - part._digits, int(part.places[-1, -1])
+            places.append(part.places + np.int32(total - first))
             texts.append(part.text[first:last])
             total += last - first + 1
-        if not shifted:
-            return no_lines()
-        starts, cuts, ends = (np.concatenate(places) for places in zip(*shifted, strict=True))
-        return cls(b"\n".join(texts), starts, cuts, ends, parts[0]._digits)
+        regular = np.concatenate([part.regular for part in parts])
+        return cls(b"\n".join(texts), np.concatenate(places), regular, parts[0]._digits)
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.places)
 
     def __getitem__(self, chosen: slice) -> Lines:
-        return Lines(self.text, self.starts[chosen], self.cuts[chosen], self.ends[chosen], self._digits)
+        return Lines(self.text, self.places[chosen], self.regular[chosen], self._digits)
 
     def __iter__(self) -> Iterator[bytes]:
-        text = self.text
-        return (text[start:end] for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True))
+        text, starts = self.text, (self.places[:, _OPEN] - self._digits).tolist()
+        return (text[start:end] for start, end in zip(starts, self.places[:, -1].tolist(), strict=True))
 
     @property
     def are_regular(self) -> bool:
-        """Whether all lines have the close time of their interval."""
-        return not len(self.cuts) or int(self.cuts.min()) >= 0
+        """Whether all lines are."""
+        return bool(self.regular.all())
 
     def befores(self) -> list[bytes]:
         """Of regular lines: `,open,high,low,close,volume`."""
-        text, begins = self.text, (self.starts + self._digits).tolist()
-        return [text[begin:cut] for begin, cut in zip(begins, self.cuts.tolist(), strict=True)]
+        return self._slices(self.places[:, _OPEN], self.places[:, _CLOSE - 1])
 
     def afters(self) -> list[bytes]:
         """Of regular lines: what follows their close time but for the unused last field, beginning with a comma."""
-        text, begins = self.text, (self.cuts + self._digits + 1).tolist()
-        return [text[begin:end] for begin, end in zip(begins, (self.ends - 2).tolist(), strict=True)]
+        return self._slices(self.places[:, _CLOSE], self.places[:, -2])
+
+    def _slices(self, starts: Places, ends: Places) -> list[bytes]:
+        text = self.text
+        return [text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+    def canonical(self) -> list[str] | None:
+        """The fields of regular lines, eleven to a line (without the unused last one), with decimals as canonical text;
+        None if a sign, a leading zero or a number without point asks for more than to cut the zeros behind points."""
+        import numpy as np
+
+        base, end = int(self.places[0, _OPEN]) - self._digits, int(self.places[-1, -1])
+        text = self.text[base:end].replace(b"\n", b",")
+        buffer = np.frombuffer(text, np.uint8)
+        places = self.places.T - np.int32(base)
+        starts, ends = (places[[slot - back for slot in _DECIMALS]].ravel() for back in (1, 0))
+        first, second = buffer[starts + 1], buffer[starts + 2]
+        if text.count(b".") != len(starts) or (first < _ZERO).any() or ((first == _ZERO) & (second != _POINT)).any():
+            return None
+        kept, last = np.ones(len(buffer), np.bool_), ends - 1
+        while len(last):
+            kept[last[buffer[last] == _POINT]] = False
+            last = last[buffer[last] == _ZERO]
+            kept[last] = False
+            last = last - 1
+        unused = places[-2]
+        kept[unused] = kept[unused + 1] = False
+        return buffer[kept].tobytes().decode("ascii").split(",")
 
 
 def check_widths(close_time: bytes | str, trade_count: bytes | str) -> None:
@@ -133,8 +155,7 @@ def no_lines() -> Lines:
     """Lines of which there is none."""
     import numpy as np
 
-    none = np.empty(0, np.int32)
-    return Lines(b"", none, none, none, _TIME_DIGITS[0])
+    return Lines(b"", np.empty((0, FIELDS), np.int32), np.empty(0, np.bool_), _TIME_DIGITS[0])
 
 
 def _milliseconds(buffer: NDArray[np.uint8], places: Places) -> NDArray[np.int64]:

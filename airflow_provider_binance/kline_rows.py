@@ -10,11 +10,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from itertools import chain
 
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
 from airflow_provider_binance.kline_lines import FIELDS, Lines, check_widths, no_lines
 from airflow_provider_binance.market import DAY_US, Interval, Market, from_us
-from airflow_provider_binance.records import Kline, Series
+from airflow_provider_binance.records import Fields, Kline, Series
 
 #: An exponent beyond this is damage, and its plain notation would fill the memory.
 _MOST_EXPONENT = 400
@@ -100,8 +101,10 @@ class KlineRows:
 
     def check(self) -> None:
         """Look at the widths of the whole numbers, as both forms below do; raises ValueError."""
-        for line, cut in zip(self._lines, self._lines.cuts.tolist(), strict=True):
-            if cut < 0:
+        if self._lines.are_regular:
+            return
+        for line, is_regular in zip(self._lines, self._lines.regular.tolist(), strict=True):
+            if not is_regular:
                 fields = line.split(b",", 9)
                 check_widths(fields[6], fields[8])
 
@@ -122,14 +125,30 @@ class KlineRows:
             rows.append(b"")
             yield b"\n".join(rows)
 
+    def fields(self) -> Iterator[Fields]:
+        """The rows of `tuples`, a chunk per 8,192 rows; raises as `copy_chunks` does."""
+        width = FIELDS - 1
+        names = tuple(f"{{{slot}}}" for slot in range(width))
+        # All fields of regular lines are passed on as they stand; SQLite makes the times, which the interval tells.
+        opened = "substr({0}, 1, 13) * 1000"
+        regular = (opened, *names[1:6], f"{opened} + {self._interval.size_us - 1000}", *names[7:])
+        for lines, times in self._chunks():
+            if lines.are_regular and (texts := lines.canonical()) is not None:
+                yield Fields(texts, width, regular)
+            else:
+                yield Fields([*chain.from_iterable(_tuples(lines, times))], width, names)
+
     def tuples(self) -> Iterator[tuple[int | str | None, ...]]:
         """A tuple per row in `columns` order: times in µs, decimals as canonical text. Raises as `copy_chunks` does."""
         for lines, times in self._chunks():
-            try:
-                rows = _tuples(lines, times, self._interval)
-            except (ValueError, OverflowError) as error:
-                raise CorruptArchiveError(f"a kline line has not {FIELDS} well-formed fields: {error}") from error
-            yield from rows
+            if not lines.are_regular or (texts := lines.canonical()) is None:
+                yield from _tuples(lines, times)
+                continue
+            last_us = self._interval.size_us - 1000
+            o, h, l, c, v, _, w, n, x, y = (texts[slot :: FIELDS - 1] for slot in range(1, FIELDS - 1))  # noqa: E741
+            yield from zip(
+                times, o, h, l, c, v, [at + last_us for at in times], w, map(int, n), x, y, strict=True
+            )  # fmt: skip
 
     def klines(self, series: Series) -> Iterator[Kline]:
         """The record path: a `Kline` per row, with Decimals and aware times. Raises as `copy_chunks` does."""
@@ -228,47 +247,20 @@ def _date(at_us: int) -> bytes:
     return b"%04d-%02d-%02d " % from_us(at_us).timetuple()[:3]
 
 
-def _columns(text: bytes, number: int) -> list[list[bytes]]:
-    fields = text.split(b",")
-    return [fields[slot::number] for slot in range(number)]
-
-
-def _tuples(lines: Lines, times: Sequence[int], interval: Interval) -> Iterator[tuple[int | str | None, ...]]:
-    """A tuple per line, made column by column; where digits allow it, with few operations on all of them."""
-    decimals, counts, rows = None, [], len(lines)
-    if lines.are_regular:
-        volumes, counts, bases, quotes = _columns(b"".join(lines.afters())[1:], 4)
-        decimals = _without_zeros(b",".join([b"".join(lines.befores())[1:], *volumes, *bases, *quotes]), 8 * rows)
-    if decimals is None:
-        return _any_tuples(lines, times)
-    prices, last_us = 5 * rows, interval.size_us - 1000
-    columns = [decimals[slot:prices:5] for slot in range(5)]
-    columns += [decimals[at : at + rows] for at in range(prices, 8 * rows, rows)]
-    closes = [at + last_us for at in times]
-    return zip(times, *columns[:5], closes, columns[5], map(int, counts), *columns[6:], strict=True)
-
-
-def _without_zeros(text: bytes, fields: int) -> list[str] | None:
-    """Comma-separated decimals as canonical text; None unless all have a point, and none a sign or a leading zero."""
-    text = b",%b," % text
-    if text.count(b".") != fields or b"-" in text or b",." in text or text.count(b",0") != text.count(b",0."):
-        return None
-    for tail in (b"0000,", b"0000,", b"00,", b"0,"):  # up to eleven zeros; the point protects those before it
-        text = text.replace(tail, b",")
-    return None if b"0," in text else text.replace(b".,", b",")[1:-1].decode("ascii").split(",")
-
-
-def _any_tuples(lines: Lines, times: Sequence[int]) -> Iterator[tuple[int | str | None, ...]]:
-    """A tuple per line, column by column."""
-    fields = b",".join(lines).decode("ascii").split(",")
-    if len(fields) != len(lines) * FIELDS:
-        raise ValueError("a field too many or too few")
-    columns: list[list[str]] = [fields[number::FIELDS] for number in range(FIELDS - 1)]
-    for close_time in {len(close): close for close in columns[6]}.values():  # one of each width
-        check_widths(close_time, max(columns[8], key=len))
-    decimals = [list(map(canonical, columns[number])) for number in (1, 2, 3, 4, 5, 7, 9, 10)]
-    closes = [int(close[:13]) * 1000 for close in columns[6]]
-    counts = list(map(int, columns[8]))
+def _tuples(lines: Lines, times: Sequence[int]) -> Iterator[tuple[int | str | None, ...]]:
+    """A tuple per line, whatever its digits are."""
+    try:
+        fields = b",".join(lines).decode("ascii").split(",")
+        if len(fields) != len(lines) * FIELDS:
+            raise ValueError("a field too many or too few")
+        columns: list[list[str]] = [fields[number::FIELDS] for number in range(FIELDS - 1)]
+        for close_time in {len(close): close for close in columns[6]}.values():  # one of each width
+            check_widths(close_time, max(columns[8], key=len))
+        decimals = [list(map(canonical, columns[number])) for number in (1, 2, 3, 4, 5, 7, 9, 10)]
+        closes = [int(close[:13]) * 1000 for close in columns[6]]
+        counts = list(map(int, columns[8]))
+    except (ValueError, OverflowError) as error:
+        raise CorruptArchiveError(f"a kline line has not {FIELDS} well-formed fields: {error}") from error
     return zip(times, *decimals[:5], closes, decimals[5], counts, *decimals[6:], strict=True)
 
 

@@ -95,8 +95,17 @@ class CoverageRange:
     next_check_at_us: int | None = None
 
 
+class Fields(NamedTuple):
+    """Some rows as one flat list of values, `width` to a row. `columns` makes of them what the table's columns take, in
+    SQL that both the rows and SQLite understand: `{0}` is a row's first value."""
+
+    values: Sequence[int | str | None]
+    width: int
+    columns: tuple[str, ...]
+
+
 class Rows(Protocol):
-    """Normalised rows of one series in the two forms that stores take. Ascending by the time column, no duplicate keys.
+    """Normalised rows of one series in the forms that stores take. Ascending by the time column, no duplicate keys.
 
     `columns` names the columns carried, in the order of both forms (a source never touches a column that it does not
     carry); the first ones are the dataset's key. COPY text has `copy_columns`: those without any that `Column.implied`
@@ -125,6 +134,9 @@ class Rows(Protocol):
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text (delimiter `,`, newline at each end): `series_id`, then `copy_columns`; times as ISO text and
         offset."""
+
+    def fields(self) -> Iterator[Fields]:
+        """The rows of `tuples`, a few thousand at a time, in the form that takes the least work to make."""
 
     def tuples(self) -> Iterable[tuple[int | str | None, ...]]:
         """A tuple per row in `columns` order: times as integer µs, decimals as canonical text, integers as int."""

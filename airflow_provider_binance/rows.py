@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import DAY_US, SECOND_US, from_us
+from airflow_provider_binance.records import Fields
 from airflow_provider_binance.registry import Dataset, Kind
 
 Value = int | str | None
@@ -68,6 +70,13 @@ class TupleRows:
                 for row in self._rows[start : start + _CHUNK_ROWS]
             )
             yield "".join(lines).encode()
+
+    def fields(self) -> Iterator[Fields]:
+        """Every value as it is."""
+        width = len(self.columns)
+        names = tuple(f"{{{number}}}" for number in range(width))
+        for start in range(0, len(self._rows), _CHUNK_ROWS):
+            yield Fields([*chain.from_iterable(self._rows[start : start + _CHUNK_ROWS])], width, names)
 
     def tuples(self) -> list[tuple[Value, ...]]:
         """A tuple per row in `columns` order."""
