@@ -7,7 +7,7 @@ with its times told by the grid. What does not fit that (a kline cut short, a mo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from itertools import chain
@@ -125,7 +125,7 @@ class KlineRows:
             rows.append(b"")
             yield b"\n".join(rows)
 
-    def fields(self) -> Iterator[Fields]:
+    def fields(self) -> Generator[Fields]:
         """The rows of `tuples`, a chunk per 8,192 rows; raises as `copy_chunks` does."""
         width = FIELDS - 1
         names = tuple(f"{{{slot}}}" for slot in range(width))

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from threading import Event
 
+from airflow_provider_binance.ahead import one_ahead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.errors import (
@@ -32,7 +33,6 @@ from airflow_provider_binance.pipeline import (
     Ready,
     SeriesTask,
     Unit,
-    one_ahead,
     parts_of,
     set_on_error,
     units_of,

@@ -178,22 +178,6 @@ def parts_of(ready: Ready, coming: Iterator[Ready]) -> Iterator[Part]:
         ready = next(coming)
 
 
-def one_ahead(items: Generator[Ready]) -> Generator[Ready]:
-    """The items, each made in a thread while the one before it is being written: reading costs half as much time as
-    the database's work, which thus hides it (measured). Left early, it does not wait for the one that is being made."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="read")
-    coming = thread.submit(next, items, None)
-    is_through = False
-    try:
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
-        is_through = True
-    finally:
-        coming.add_done_callback(lambda _: items.close())
-        thread.shutdown(wait=is_through)
-
-
 @contextmanager
 def set_on_error(event: Event) -> Iterator[None]:
     """Set the event when the block ends by an error or an interrupt."""

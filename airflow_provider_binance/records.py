@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -135,7 +135,7 @@ class Rows(Protocol):
         """COPY text (delimiter `,`, newline at each end): `series_id`, then `copy_columns`; times as ISO text and
         offset."""
 
-    def fields(self) -> Iterator[Fields]:
+    def fields(self) -> Generator[Fields]:
         """The rows of `tuples`, a few thousand at a time, in the form that takes the least work to make."""
 
     def tuples(self) -> Iterable[tuple[int | str | None, ...]]:

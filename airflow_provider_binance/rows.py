@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
 
 from airflow_provider_binance.errors import InputError
@@ -71,7 +71,7 @@ class TupleRows:
             )
             yield "".join(lines).encode()
 
-    def fields(self) -> Iterator[Fields]:
+    def fields(self) -> Generator[Fields]:
         """Every value as it is."""
         width = len(self.columns)
         names = tuple(f"{{{number}}}" for number in range(width))

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from itertools import islice
 
+from airflow_provider_binance.ahead import one_ahead
 from airflow_provider_binance.market import iso
 from airflow_provider_binance.records import Batch, Fields, Rows, WriteResult
 from airflow_provider_binance.registry import Kind
@@ -43,7 +45,8 @@ def write_rows(
     if not _has_rows(db, table, series_id, batch.dataset.time_column, rows):
         db.execute("SAVEPOINT direct")
         try:
-            inserted = sum(_insert(db, head, series_id, fields) for fields in rows.fields())
+            with closing(one_ahead(rows.fields())) as coming:
+                inserted = sum(_insert(db, head, series_id, fields) for fields in coming)
         except sqlite3.IntegrityError as error:
             db.execute("ROLLBACK TO direct")
             if error.sqlite_errorcode not in _TAKEN:

@@ -14,6 +14,7 @@ from itertools import islice
 from threading import Event
 from typing import Any
 
+from airflow_provider_binance.ahead import one_ahead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.errors import BinanceError, CorruptArchiveError
 from airflow_provider_binance.market import Interval, iso
@@ -23,7 +24,6 @@ from airflow_provider_binance.pipeline import (
     Ready,
     SeriesTask,
     Unit,
-    one_ahead,
     parts_of,
     set_on_error,
     units_of,

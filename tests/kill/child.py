@@ -94,8 +94,8 @@ def arm(watched: Watched, store_class: type[SqlStore]) -> None:
             original_take(self, answer)
 
     files._Download.take = take  # type: ignore[method-assign]
-    for form in ("copy_chunks", "tuples"):
-        setattr(KlineRows, form, _killed_midway(watched, getattr(KlineRows, form), 2 if form == "copy_chunks" else 300))
+    for form, middle in (("copy_chunks", 2), ("fields", 2), ("tuples", 300)):
+        setattr(KlineRows, form, _killed_midway(watched, getattr(KlineRows, form), middle))
     _watch(watched, store_class, "_write_rows", "copy")
     _watch(watched, store_class, "_write_line", "ledger", "rows_without_line")
     _watch(watched, store_class, "_write_coverage", "ledger")

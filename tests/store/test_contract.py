@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ import pytest
 from airflow_provider_binance import registry
 from airflow_provider_binance.errors import CorruptArchiveError, EnvironmentMismatchError, StoreError, StoreVersionError
 from airflow_provider_binance.market import iso, to_us
-from airflow_provider_binance.records import CoverageRange, Series, Source, State, WriteResult
+from airflow_provider_binance.records import CoverageRange, Fields, Series, Source, State, WriteResult
 from airflow_provider_binance.rows import TupleRows
 from airflow_provider_binance.store import Store, open_store
 from tests.store.helpers import EVER, SERIES, T0, TICKS, at, batch_of, is_sqlite, kline, klines, plain
@@ -194,6 +194,10 @@ def test_an_error_of_the_rows_themselves_passes_through(store: Store, store_url:
     class Corrupt(TupleRows):
         def copy_chunks(self, series_id: int) -> Iterator[bytes]:
             yield next(super().copy_chunks(series_id))
+            raise CorruptArchiveError("broken zip")
+
+        def fields(self) -> Generator[Fields]:
+            yield next(super().fields())
             raise CorruptArchiveError("broken zip")
 
         def tuples(self) -> list[tuple[int | str | None, ...]]:
