@@ -109,7 +109,7 @@ def aggregate(candles: Candles, opens: Times) -> Candles:
     )
 
 
-def to_rows(candles: Candles, instrument: Instrument, interval: str) -> list[Row]:
+def to_rows(candles: Candles, instrument: Instrument, interval: str, zone_ms: int = 0) -> list[Row]:
     """The candles as Binance prints them: eight decimals on spot, the symbol's own precision on futures."""
     spot = instrument.market == "spot"
     prices = instrument.price_decimals
@@ -127,7 +127,7 @@ def to_rows(candles: Candles, instrument: Instrument, interval: str) -> list[Row
             text(candles.low, prices),
             text(candles.close, prices),
             text(candles.volume, volumes),
-            close_times(interval, candles.open_time).tolist(),
+            (close_times(interval, candles.open_time + zone_ms) - zone_ms).tolist(),
             text(candles.amount, amounts),
             candles.count.tolist(),
             text(candles.taker_volume, volumes),

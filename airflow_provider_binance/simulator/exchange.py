@@ -23,8 +23,8 @@ SOURCES = frozenset({"rest", "monthly", "daily"})
 class KlineSeries(Protocol):
     """Rows of one series as known at an instant."""
 
-    def rows(self, start_ms: int, end_ms: int, as_of_ms: int) -> list[Row]:
-        """Rows that open in ``[start_ms, end_ms]``, ascending, a forming one included."""
+    def rows(self, start_ms: int, end_ms: int, as_of_ms: int, zone_ms: int = 0) -> list[Row]:
+        """Rows that open in ``[start_ms, end_ms]``, ascending, a forming one included; on the grid of that zone."""
 
     def span(self) -> tuple[int, int | None]:
         """First open time and the end of the series' life, None while it lives."""
@@ -37,10 +37,10 @@ class SyntheticKlines:
     series: SyntheticSeries
     interval: str
 
-    def rows(self, start_ms: int, end_ms: int, as_of_ms: int) -> list[Row]:
+    def rows(self, start_ms: int, end_ms: int, as_of_ms: int, zone_ms: int = 0) -> list[Row]:
         """See :class:`KlineSeries`."""
-        candles = self.series.candles(self.interval, start_ms, end_ms, as_of_ms)
-        return to_rows(candles, self.series.instrument, self.interval)
+        candles = self.series.candles(self.interval, start_ms, end_ms, as_of_ms, zone_ms)
+        return to_rows(candles, self.series.instrument, self.interval, zone_ms)
 
     def span(self) -> tuple[int, int | None]:
         """See :class:`KlineSeries`."""
@@ -139,21 +139,43 @@ class Exchange:
             and each.kind in (None, "aggTrades")
         ]
 
+    def is_recorded(self, instrument: Instrument) -> bool:
+        """Whether the symbol is not synthetic."""
+        return (instrument.market, instrument.symbol) not in self._synthetic
+
     def rows(
-        self, market: str, symbol: str, interval: str, start_ms: int, end_ms: int, *, as_of_ms: int, source: str
+        self,
+        market: str,
+        symbol: str,
+        interval: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        as_of_ms: int,
+        source: str,
+        zone_ms: int = 0,
     ) -> list[Row]:
         """Rows that open in ``[start_ms, end_ms]`` as ``source`` showed them at ``as_of_ms``."""
         series = self.series(market, symbol, interval)
         if series is None:
             return []
-        rows = series.rows(start_ms, end_ms, as_of_ms)
+        rows = series.rows(start_ms, end_ms, as_of_ms, zone_ms)
         for hidden in self.hidden:
             if source in hidden.sources and hidden.covers(market, symbol, interval):
                 rows = [row for row in rows if not hidden.start_ms <= row[0] < hidden.end_ms]
         return rows
 
     def page(
-        self, market: str, symbol: str, interval: str, start_ms: int, end_ms: int, limit: int, *, newest: bool
+        self,
+        market: str,
+        symbol: str,
+        interval: str,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        *,
+        newest: bool,
+        zone_ms: int = 0,
     ) -> list[Row]:
         """At most ``limit`` REST rows that open in ``[start_ms, end_ms]``, the oldest or the newest; ascending."""
         series = self.series(market, symbol, interval)
@@ -161,14 +183,14 @@ class Exchange:
         if series is None:
             return []
         first_ms, life_end_ms = series.span()
-        low = max(start_ms, first_ms)
+        low = max(start_ms, first_ms - (LENGTH_MS[interval] if zone_ms else 0))
         high = min(end_ms, now_ms if life_end_ms is None else min(now_ms, life_end_ms - 1))
         step = limit * LENGTH_MS[interval]
         found: list[Row] = []
         while low <= high and len(found) < limit:
             edge = max(low, high - step + 1) if newest else min(high, low + step - 1)
             window = (edge, high) if newest else (low, edge)
-            rows = self.rows(market, symbol, interval, *window, as_of_ms=now_ms, source="rest")
+            rows = self.rows(market, symbol, interval, *window, as_of_ms=now_ms, source="rest", zone_ms=zone_ms)
             found = rows + found if newest else found + rows
             # A long hole is crossed in growing strides.
             step = step if rows else step * 4

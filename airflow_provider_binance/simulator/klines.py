@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from airflow_provider_binance.simulator.candles import Row
@@ -13,7 +14,7 @@ from airflow_provider_binance.simulator.errors import (
 )
 from airflow_provider_binance.simulator.exchange import Exchange
 from airflow_provider_binance.simulator.instruments import Instrument
-from airflow_provider_binance.simulator.intervals import DAY_MS, INTERVALS
+from airflow_provider_binance.simulator.intervals import DAY_MS, HOUR_MS, INTERVALS, MINUTE_MS
 from airflow_provider_binance.simulator.parameters import Parameters
 from airflow_provider_binance.simulator.symbols import find_symbol, symbol_parameter
 
@@ -23,7 +24,8 @@ LONGEST_CM_WINDOW_MS = 200 * DAY_MS
 # Later than any open time.
 END_OF_TIME_MS = 10**14
 
-UTC_OFFSETS = {"0", "+0", "-0", "0:00", "00:00", "+00:00", "-00:00", "+0:00", "-0:00"}
+TIME_ZONE = re.compile(r"([+-]?)(\d{1,2})(?::([0-5]\d))?")
+EARLIEST_ZONE_MS, LATEST_ZONE_MS = -12 * HOUR_MS, 14 * HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class KlineQuery:
     start_ms: int | None
     end_ms: int | None
     limit: int
+    zone_ms: int = 0
 
 
 def parse_query(exchange: Exchange, host: str, parameters: Parameters) -> KlineQuery:
@@ -54,10 +57,24 @@ def parse_query(exchange: Exchange, host: str, parameters: Parameters) -> KlineQ
     instrument = find_symbol(exchange, host, symbol, either_market=True)
     if interval not in INTERVALS or (interval == "1s" and not spot):
         raise invalid_interval()
-    # Only the UTC grid is simulated; a clear refusal is better than rows of another grid.
-    if zone is not None and zone not in UTC_OFFSETS:
+    zone_ms = 0 if zone is None else _offset(zone)
+    # Recordings have the grid of UTC only; a clear refusal is better than rows of another one.
+    if zone_ms and exchange.is_recorded(instrument):
         raise invalid_data("timeZone")
-    return KlineQuery(instrument, interval, start_ms, end_ms, limit)
+    return KlineQuery(instrument, interval, start_ms, end_ms, limit, zone_ms)
+
+
+def _offset(zone: str) -> int:
+    """Milliseconds that a ``timeZone`` is ahead of UTC; candles open on its hours and days, times stay UTC."""
+    match = TIME_ZONE.fullmatch(zone)
+    if match is None:
+        raise invalid_data("timeZone")
+    sign, hours, minutes = match.groups()
+    offset_ms = int(hours) * HOUR_MS + int(minutes or 0) * MINUTE_MS
+    offset_ms = -offset_ms if sign == "-" else offset_ms
+    if not EARLIEST_ZONE_MS <= offset_ms <= LATEST_ZONE_MS:
+        raise invalid_data("timeZone")
+    return offset_ms
 
 
 def answer(exchange: Exchange, host: str, query: KlineQuery) -> list[Row]:
@@ -102,7 +119,14 @@ def _newest_of_window(exchange: Exchange, query: KlineQuery) -> list[Row]:
 def _page(exchange: Exchange, query: KlineQuery, start_ms: int, end_ms: int, *, newest: bool) -> list[Row]:
     instrument = query.instrument
     return exchange.page(
-        instrument.market, instrument.symbol, query.interval, start_ms, end_ms, query.limit, newest=newest
+        instrument.market,
+        instrument.symbol,
+        query.interval,
+        start_ms,
+        end_ms,
+        query.limit,
+        newest=newest,
+        zone_ms=query.zone_ms,
     )
 
 

@@ -57,7 +57,7 @@ class RecordedSeries:
         self._opens = opens
         self._lines = lines
 
-    def rows(self, start_ms: int, end_ms: int, as_of_ms: int) -> list[Row]:
+    def rows(self, start_ms: int, end_ms: int, as_of_ms: int, zone_ms: int = 0) -> list[Row]:
         """Rows that open in ``[start_ms, end_ms]``; one that closes after ``as_of_ms`` has only its open yet."""
         first = bisect_left(self._opens, start_ms)
         last = bisect_right(self._opens, min(end_ms, as_of_ms))

@@ -69,23 +69,28 @@ class SyntheticSeries:
         self.activity.clear_halts()
         self._hours.clear()
 
-    def candles(self, interval: str, start_ms: int, end_ms: int, as_of_ms: int) -> Candles:
-        """Candles that open in ``[start_ms, end_ms]`` as they were known at ``as_of_ms``, a forming one included."""
-        first = max(floor_open(interval, start_ms), floor_open(interval, self.instrument.listed_ms))
-        last = min(floor_open(interval, end_ms), floor_open(interval, as_of_ms))
+    def candles(self, interval: str, start_ms: int, end_ms: int, as_of_ms: int, zone_ms: int = 0) -> Candles:
+        """Candles that open in ``[start_ms, end_ms]`` as they were known at ``as_of_ms``, a forming one included.
+
+        They open on the grid of a time zone that is ``zone_ms`` ahead of UTC.
+        """
+
+        def opening(moment_ms: int) -> int:
+            return floor_open(interval, moment_ms + zone_ms) - zone_ms
+
+        first = max(opening(start_ms), opening(self.instrument.listed_ms))
+        last = min(opening(end_ms), opening(as_of_ms))
         if last < first:
             return join([])
-        base_end = min(next_open(interval, last), as_of_ms + 1)
+        base_end = min(next_open(interval, last + zone_ms) - zone_ms, as_of_ms + 1)
         if interval == "1s":
             base = self._base(first, base_end, as_of_ms, seconds=True)
         elif interval == "1m":
             base = self._base(first, base_end, as_of_ms)
-        elif LENGTH_MS[interval] < HOUR_MS:
-            minutes = self._base(first, base_end, as_of_ms)
-            base = aggregate(minutes, floor_opens(interval, minutes.open_time))
         else:
-            hours = self._hourly(first, base_end, as_of_ms)
-            base = aggregate(hours, floor_opens(interval, hours.open_time))
+            whole_hours = LENGTH_MS[interval] >= HOUR_MS and zone_ms % HOUR_MS == 0
+            parts = (self._hourly if whole_hours else self._base)(first, base_end, as_of_ms)
+            base = aggregate(parts, floor_opens(interval, parts.open_time + zone_ms) - zone_ms)
         return base.between(start_ms, end_ms)
 
     def _hourly(self, start_ms: int, end_ms: int, as_of_ms: int) -> Candles:

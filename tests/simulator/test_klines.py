@@ -35,7 +35,10 @@ def opens(rows: list[Any]) -> list[int]:
         (SPOT, "BTCUSDT", {"startTime": "yesterday"}, 400, -1100),
         (SPOT, "BTCUSDT", {"colour": "red"}, 400, -1104),
         (SPOT, "BTCUSDT", {"symbol": ["BTCUSDT", "ETHUSDT"]}, 400, -1101),
-        (SPOT, "BTCUSDT", {"timeZone": "5:30"}, 400, -1130),
+        (SPOT, "BTCUSDT", {"timeZone": "15"}, 400, -1130),
+        (SPOT, "BTCUSDT", {"timeZone": "-12:01"}, 400, -1130),
+        (SPOT, "BTCUSDT", {"timeZone": "UTC"}, 400, -1130),
+        (UM, "BTCUSDT", {"limit": 1501, "symbol": "NOSUCH"}, 400, -1130),
         (UM, "BTCUSDT", {"limit": 1501}, 400, -1130),
         (CM, "BTCUSD_PERP", {"limit": 1501}, 400, -1130),
         (UM, "BTCUSDT", {"interval": "1s"}, 400, -1120),
@@ -178,6 +181,36 @@ def test_microseconds_on_spot(ask: Ask) -> None:
     assert fine[0] == plain[0] * 1000
     assert fine[6] == plain[6] * 1000 + 999
     assert fine[1:6] == plain[1:6]
+
+
+@pytest.mark.parametrize(
+    ("zone", "interval", "opened"),
+    [
+        ("8", "1d", "2023-12-31T16:00"),
+        ("+08:00", "1w", "2024-01-07T16:00"),
+        ("-1:00", "1d", "2024-01-01T01:00"),
+        ("05:45", "1h", "2024-01-01T00:15"),
+        ("05:45", "1m", "2024-01-01T00:00"),
+        ("5:30", "1d", "2023-12-31T18:30"),
+        ("-3", "1M", "2024-01-01T03:00"),
+        ("0", "1d", "2024-01-01T00:00"),
+    ],
+)
+def test_time_zones(ask: Ask, zone: str, interval: str, opened: str) -> None:
+    """Spot puts the grid into a zone; times stay UTC, and candles are still the sum of their minutes."""
+    begin = to_ms("2023-12-31T12:00") if opened < "2024-01-01" else START
+    rows = ask(SPOT, symbol="BTCUSDT", interval=interval, timeZone=zone, startTime=begin, limit=2).json()
+    assert rows[0][0] == to_ms(opened)
+    assert rows[0][6] + 1 == rows[1][0]
+    if interval in ("1d", "1h"):
+        minutes: list[Any] = []
+        while not minutes or minutes[-1][6] < rows[0][6]:
+            begin = minutes[-1][6] + 1 if minutes else rows[0][0]
+            minutes += ask(
+                SPOT, symbol="BTCUSDT", interval="1m", startTime=begin, endTime=rows[0][6], limit=1000
+            ).json()
+        assert sum(minute[8] for minute in minutes) == rows[0][8]
+        assert max(float(minute[2]) for minute in minutes) == float(rows[0][2])
 
 
 def test_life_of_a_symbol(simulator: Simulator, ask: Ask) -> None:
