@@ -223,16 +223,35 @@ def _futures_symbol(instrument: Instrument, now_ms: int) -> dict[str, Any]:
         "liquidationFee": "0.015000",
         "marketTakeBound": "0.05",
         "maxMoveOrderLimit": 10000,
-        "filters": [
-            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000", "tickSize": tick},
-            {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "1000000", "stepSize": step},
-        ],
+        "filters": _futures_filters(tick, step, now_ms),
         "orderTypes": FUTURES_ORDER_TYPES,
         "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
     }
+    if not coin:
+        symbol["permissionSets"] = ["GRID", "COPY"]
     if coin:
         symbol |= {"contractSize": instrument.contract_size, "equalQtyPrecision": 4}
     return symbol
+
+
+def _futures_filters(tick: str, step: str, now_ms: int) -> list[dict[str, Any]]:
+    """The filters; their order is another from one backend node to the next, here from second to second."""
+    filters: list[dict[str, Any]] = [
+        {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000", "tickSize": tick},
+        {"filterType": "LOT_SIZE", "minQty": step, "maxQty": "1000000", "stepSize": step},
+        {"filterType": "MARKET_LOT_SIZE", "minQty": step, "maxQty": "10000", "stepSize": step},
+        {"filterType": "MAX_NUM_ORDERS", "limit": 200},
+        {"filterType": "MIN_NOTIONAL", "notional": "5"},
+        {
+            "filterType": "PERCENT_PRICE",
+            "multiplierUp": "1.0500",
+            "multiplierDown": "0.9500",
+            "multiplierDecimal": "4",
+        },
+        {"filterType": "POSITION_RISK_CONTROL", "positionControlSide": "NONE"},
+    ]
+    first = now_ms // 1000 % len(filters)
+    return filters[first:] + filters[:first]
 
 
 def _contract_type(instrument: Instrument, now_ms: int) -> str:

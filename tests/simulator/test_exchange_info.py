@@ -110,3 +110,20 @@ def test_cm(ask: Ask) -> None:
     assert (symbol["contractStatus"], symbol["contractSize"], symbol["pair"]) == ("TRADING", 100, "BTCUSD")
     assert symbol["marginAsset"] == "BTC"
     assert "status" not in symbol
+
+
+def test_filters_come_in_any_order(ask: Ask, simulator: Simulator) -> None:
+    """Backend nodes differ in the order of the filters, not in what they say."""
+    one = ask("/fapi/v1/exchangeInfo").json()["symbols"][0]["filters"]
+    simulator.set_clock(simulator.now_ms() + 1000)
+    two = ask("/fapi/v1/exchangeInfo").json()["symbols"][0]["filters"]
+    assert one != two
+    assert sorted(map(str, one)) == sorted(map(str, two))
+
+
+def test_time_in_microseconds(ask: Ask, simulator: Simulator) -> None:
+    """The unit is that of every answer of spot, and a bad one is refused by every route."""
+    fine = {"X-MBX-TIME-UNIT": "MICROSECOND"}
+    assert ask("/api/v3/exchangeInfo", fine).json()["serverTime"] == simulator.now_ms() * 1000
+    for path in ("ping", "depth?symbol=BTCUSDT", "trades?symbol=BTCUSDT"):
+        assert ask(f"/api/v3/{path}", {"X-MBX-TIME-UNIT": "DAY"}).json()["code"] == -1194
