@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 import struct
@@ -120,6 +121,10 @@ class Server:
         answer.headers["Date"] = format_datetime(from_ms(now_ms), usegmt=True)
         if "Retry-After" in answer.headers and self.faults.take("no-retry-after", request):
             del answer.headers["Retry-After"]
+        taken = request.header("Accept-Encoding") or ""
+        if answer.used_weight is not None and "gzip" in taken and self.faults.take("gzip", request):
+            answer.body = gzip.compress(answer.body, compresslevel=1)
+            answer.headers["Content-Encoding"] = "gzip"
         if answer.used_weight is not None and self.faults.take("no-weight-header", request):
             answer.headers = {
                 name: value for name, value in answer.headers.items() if not name.startswith("x-mbx-used-weight")

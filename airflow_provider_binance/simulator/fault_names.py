@@ -19,6 +19,7 @@ COUNTED = frozenset(
         "bad-checksum",
         "no-retry-after",
         "no-weight-header",
+        "gzip",
     }
 )
 # Take VALUE[:COUNT].

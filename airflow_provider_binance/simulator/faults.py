@@ -21,6 +21,7 @@ name                 VALUE                effect
 ``overloaded``                            HTTP 503 with -1008
 ``no-retry-after``                        429 and 418 do not say how long
 ``no-weight-header``                      answers do not say the used weight
+``gzip``                                  REST answers are compressed for clients that take it
 ``empty-page``                            a page of klines, trades or aggregates is ``[]``
 ``duplicates``                            every tenth row of such a page comes twice
 ``disorder``                              the second half of such a page comes first

@@ -134,6 +134,18 @@ def test_trouble_behind_the_door(ask: Ask, simulator: Simulator, fault: str, sta
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
+def test_compressed_answers(ask: Ask, simulator: Simulator) -> None:
+    """Only for who asks for it; every client of HTTP unpacks them."""
+    plain = klines(ask)
+    simulator.add_fault("gzip")
+    packed = klines(ask)
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) // 2
+    assert packed.json() == plain.json()
+    bare = ask("/api/v3/time", {"Accept-Encoding": "identity"})
+    assert "Content-Encoding" not in bare.headers
+
+
 def test_late_month(ask: Ask, simulator: Simulator) -> None:
     """The month is not out, its days are."""
     month = "data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2026-09.zip"
