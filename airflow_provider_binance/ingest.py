@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import cache, partial
 
+from airflow_provider_binance import side_by_side
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import BinanceError, InputError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.loading import Loader
@@ -64,6 +65,7 @@ def load(
     priority: str = "backfill",
     run_ref: str = "",
     jobs: int = 4,
+    connections: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> LoadReport:
     """Bring into the store what the ledger lacks of `[start, end)`; a second call fetches nothing and changes nothing.
@@ -76,7 +78,7 @@ def load(
         config: settings; default: those of the environment.
         priority: class in the weight budget: `live`, `repair`, `daily` or `backfill`.
         run_ref: whatever tells later which run this was; kept in the ledger line.
-        on_progress: called after each piece, from this thread.
+        on_progress: called after each piece, by one thread at a time.
         symbols: names as Binance spells them (`btc/usdt` is understood), or patterns over what trades now (`*USDT`).
         start: aware datetime or window text (`2024-01`, `30d`, `listing` …); None goes on from where coverage ends.
         end: likewise; None is now. A kline belongs to the window by its open_time, and only closed ones are stored.
@@ -84,13 +86,15 @@ def load(
         reload: ignore coverage, fetch and compare again.
         confirm: also re-load provisional ranges whose archive file is out now, up to 40 days before the window too.
         jobs: how many fetches run ahead.
+        connections: how many series are written at once, each over a connection of its own (SQLite: always one).
 
     Raises:
         InputError: malformed or unknown arguments; nothing was done.
         BinanceError, StoreError: what was committed stays; the same call goes on from there.
     """
-    if not 1 <= jobs <= 64:
-        raise InputError(f"jobs={jobs} must be 1 … 64")
+    for name, value in (("jobs", jobs), ("connections", connections)):
+        if not 1 <= value <= 64:
+            raise InputError(f"{name}={value} must be 1 … 64")
     # What this thread asks is for all series; pages are asked, and counted, by threads of their own.
     with _runtime(config, store, priority, source) as runtime, measured() as shared:
         selection = select(
@@ -112,9 +116,10 @@ def load(
 
         tasks = [task for entry in planned for task in entry.tasks]
         if tasks:
-            Loader(
+            loader = Loader(
                 runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
-            ).run(tasks)  # fmt: skip
+            )
+            side_by_side.run(loader, tasks, connections)
         return LoadReport(tuple(load_reports(runtime.store, planned)), shared.weight)
 
 

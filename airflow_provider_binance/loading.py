@@ -10,8 +10,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from airflow_provider_binance.ahead import one_ahead
@@ -68,6 +69,8 @@ class Loader:
     jobs: int = 4
     run_ref: str = ""
     on_unit: Callable[[Series, int, int], None] = lambda series, done, total: None
+    #: Set when this loader, or another that shares it, ends by an error: nobody waits for what is under way.
+    stopped: Event = field(default_factory=Event)
 
     def run(self, tasks: Sequence[SeriesTask]) -> None:
         """Load all tasks: all first rounds in one pipeline, then each series' holes."""
@@ -89,10 +92,11 @@ class Loader:
             task.tally.lacking += [lack for stretch in task.left for lack in _lacking(task, stretch)]
 
     def _carry_out(self, units: list[Unit]) -> None:
-        stopped = Event()
         reader = Reader(self.rest, self.fetch_file, self.jobs)
-        with set_on_error(stopped), closing(one_ahead(reader.read(units, stopped))) as coming:
+        with set_on_error(self.stopped), closing(one_ahead(reader.read(units, self.stopped))) as coming:
             for done, unit in enumerate(units, 1):
+                if self.stopped.is_set():
+                    raise CancelledError
                 begun = time.monotonic()
                 self._write(unit, coming)
                 unit.task.tally.seconds += time.monotonic() - begun

@@ -169,6 +169,10 @@ def _fetching(parser: argparse.ArgumentParser) -> None:
         help="force one source (default auto: the cheapest for each piece)",
     )
     group.add_argument("--jobs", metavar="N", type=_jobs, default=4, help="fetches that run ahead (default 4)")
+    group.add_argument(
+        "--connections", metavar="N", type=_jobs, default=1,
+        help="series written at once, each over a connection of its own (default 1; SQLite has one)",
+    )  # fmt: skip
     group.add_argument("--reload", action="store_true", help="ignore coverage: fetch and compare again")
     group.add_argument(
         "--confirm", action="store_true", help="also re-load provisional ranges whose archive file is out now"

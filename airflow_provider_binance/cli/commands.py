@@ -33,7 +33,9 @@ def load(arguments: argparse.Namespace, output: Output) -> int:
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
     with progress_bar() as on_progress:
-        report: LoadReport = ingest.load(**wanted, jobs=arguments.jobs, config=config, on_progress=on_progress)
+        report: LoadReport = ingest.load(
+            **wanted, jobs=arguments.jobs, connections=arguments.connections, config=config, on_progress=on_progress
+        )
     output.result(report.to_dict(), tables.load_lines(report))
     return report.exit_status
 

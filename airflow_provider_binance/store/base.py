@@ -78,6 +78,10 @@ class Store(Inspection):
     def close(self) -> None:
         """Let go of the connection. The store may be used again."""
 
+    def another(self) -> Store | None:
+        """A store over the same database with a connection of its own; None where only one can write at a time."""
+        return None
+
     @abstractmethod
     def exists(self) -> bool:
         """Whether the tables are there."""

@@ -68,6 +68,11 @@ class PostgresStore(PostgresDialect):
             if connection is not None:
                 connection.close()
 
+    def another(self) -> PostgresStore:
+        other = PostgresStore(self._settings, url=self.url, schema=self._schema, create=self._create)
+        other.clock = self.clock
+        return other
+
     # --- connection ---------------------------------------------------------------------------------------------------
 
     def _connect(self, create: bool) -> bool:

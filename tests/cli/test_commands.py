@@ -33,7 +33,9 @@ def coverage(mocker: MockerFixture) -> MockType:
 
 def test_load_hands_its_arguments_on(run: Callable[..., Ran], load: MockType) -> None:
     """Every option arrives under the name of `ingest.load`."""
-    ran = run(*LOAD, "--symbol", "eth/usdt", "--source", "rest", "--jobs", "3", "--reload", "--confirm")
+    ran = run(
+        *LOAD, "--symbol", "eth/usdt", "--source", "rest", "--jobs", "3", "--connections", "2", "--reload", "--confirm"
+    )
     assert ran.status == 0
     given = load.call_args.kwargs
     config = given.pop("config")
@@ -46,6 +48,7 @@ def test_load_hands_its_arguments_on(run: Callable[..., Ran], load: MockType) ->
         "end": "2024-02",
         "source": "rest",
         "jobs": 3,
+        "connections": 2,
         "reload": True,
         "confirm": True,
         "on_progress": None,
