@@ -31,6 +31,7 @@ class Output:
             value
             for name, field in BinanceConfig.model_fields.items()
             if "Secret" in str(field.annotation) and (value := os.environ.get(f"BINANCE_{name.upper()}", "").strip())
+            if not (name == "private_key" and value.startswith(("/", "~")))  # a path, which may be told
         }
 
     def keep_secret(self, secrets: Iterable[str]) -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -24,6 +23,7 @@ from airflow_provider_binance.errors import (
 )
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.rest import failures, pages
+from airflow_provider_binance.rest.accounts import AccountRights, check_account
 from airflow_provider_binance.rest.budget import Priority
 from airflow_provider_binance.rest.budget_stores import BudgetStore, open_budget_store
 from airflow_provider_binance.rest.clock import ServerClock
@@ -48,21 +48,9 @@ RECV_WINDOW_MS = 5000
 UNSIGNED = "unsigned"
 
 _PREFIX = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
-_ACCOUNT = {Market.SPOT: "/api/v3/account", Market.UM: "/fapi/v2/account", Market.CM: "/dapi/v1/account"}
-_RIGHTS = "/sapi/v1/account/apiRestrictions"
 
 Parameters = Mapping[str, Any]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRights:
-    """What the API key may do; `warnings` are sentences for whoever set it up. None: the venue does not tell."""
-
-    may_trade: bool
-    may_withdraw: bool
-    is_ip_restricted: bool | None
-    warnings: tuple[str, ...] = ()
 
 
 class BinanceRest:
@@ -236,21 +224,9 @@ class BinanceRest:
 
         Raises:
             AuthenticationError: key or signature are refused.
+            RequestRejectedError: the host has no accounts.
         """
-        # The account says what the account may do, apiRestrictions what the key may; the test hosts have no /sapi.
-        knows_key = market is Market.SPOT and self.config.environment != "testnet"
-        found = json.loads(self.signed_get(market, _RIGHTS if knows_key else _ACCOUNT[market]))
-        trade = ("enableSpotAndMarginTrading", "enableFutures", "enableMargin") if knows_key else ("canTrade",)
-        may_trade = any(bool(found.get(name)) for name in trade)
-        may_withdraw = bool(found.get("enableWithdrawals" if knows_key else "canWithdraw"))
-        warnings = [
-            f"this API key may {what}; loading market data needs no more than reading"
-            for what, may in (("trade", may_trade), ("withdraw", may_withdraw))
-            if may
-        ]
-        for warning in warnings:
-            log.warning("%s: %s", market, warning)
-        return AccountRights(may_trade, may_withdraw, found.get("ipRestrict") if knows_key else None, tuple(warnings))
+        return check_account(self.config, market, lambda path: self.signed_get(market, path))
 
     @cached_property
     def _turnstile(self) -> Turnstile:

@@ -39,6 +39,7 @@ class Scene:
     caught_up: Path
     request_log: Path
     canaries: Path
+    rotated_stop: Path
     binance_extra: dict[str, Any]
     metadata_url: str
 
@@ -55,6 +56,7 @@ class Scene:
 def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
     """Airflow at DEBUG with a key in its connection, stopped without a trace afterwards; its database is empty yet."""
     store, caught_up, request_log = folder / "ingest.db", folder / "caught_up.db", folder / "requests.jsonl"
+    rotated_stop = folder / "rotated_stop"
     canaries, dags_folder = folder / "canaries", folder / "dags"
     for source in (REPO / "dags", Path(__file__).parent / "dags"):
         shutil.copytree(source, dags_folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -70,6 +72,7 @@ def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
         "CAUGHT_UP_FROM": MISSED[0].isoformat(),
         "CAUGHT_UP_TO": MISSED[-1].isoformat(),
         "CANARIES": str(canaries),
+        "ROTATED_STOP": str(rotated_stop),
         "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
@@ -85,7 +88,7 @@ def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
         airflow.set_variable("binance_universe", universe)
         airflow.wait_for_dags("binance_daily", "binance_backfill", "caught_up")
         airflow.unpause("binance_daily", "binance_backfill", "caught_up")
-        yield Scene(airflow, store, caught_up, request_log, canaries, extra, metadata_url)
+        yield Scene(airflow, store, caught_up, request_log, canaries, rotated_stop, extra, metadata_url)
     assert session_members(session) == []
 
 

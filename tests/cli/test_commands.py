@@ -293,3 +293,14 @@ def test_logs_go_to_stderr_by_verbosity(run: Callable[..., Ran], load: MockType)
     assert loud.document == {"schema": 1, "loads": [], "weight_used": 0}
     log.warning("nobody listens any more")
     assert "nobody" not in run("dags").err
+
+
+def test_a_private_key_that_cannot_be_read_is_named(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is no secret; what is no key is not shown."""
+    monkeypatch.setenv("BINANCE_PRIVATE_KEY", "/not/there.pem")
+    ran = run("plan", "--symbol", "BTCUSDT", "--interval", "1h", "--start", "2026-11")
+    assert ran.status == 2
+    assert "the file '/not/there.pem' cannot be read: No such file or directory" in ran.err
+    monkeypatch.setenv("BINANCE_PRIVATE_KEY", "hush hush")
+    ran = run("plan", "--symbol", "BTCUSDT", "--interval", "1h", "--start", "2026-11")
+    assert (ran.status, "hush" in ran.err, "BINANCE_PRIVATE_KEY" in ran.err) == (2, False, True)

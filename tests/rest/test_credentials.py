@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from binance.exceptions import BinanceAPIException
 
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import AuthenticationError, BinanceError, ConfigError
+from airflow_provider_binance.errors import AuthenticationError, BinanceError, ConfigError, RequestRejectedError
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.rest.budget_stores import MemoryBudgetStore
 from airflow_provider_binance.rest.client import BinanceRest
@@ -316,3 +317,38 @@ def test_rotation_under_load_fails_nothing_and_never_sends_the_old_key_again(sim
     assert 3 <= sum(status == 401 for _, status in seen) <= 3 * 8
     assert {status for _, status in seen} == {200, 401}
     assert vault.reads == 3
+
+
+def test_a_file_of_settings_and_a_file_of_a_key_are_read_again(sim: Simulator, tmp_path: Path) -> None:
+    """As scripts and the command line keep them: what was replaced on disk is what is sent."""
+    pem, yaml = tmp_path / "key.pem", tmp_path / "binance.yaml"
+    keys = [key_pair(kind, 3) for kind in KINDS]
+    for key, pair in zip((OLD, NEW), keys, strict=True):
+        sim.add_account(Account(key, scheme_of(pair.public)))
+    pem.write_text(keys[0].private)
+    yaml.write_text(f"api_key: {OLD}\nprivate_key: {pem}\n")
+    with rest_of(BinanceConfig.load(environ=sim.settings, config_file=yaml)) as rest:
+        rest.account_check(Market.SPOT)
+        pem.write_text(keys[1].private)
+        yaml.write_text(f"api_key: {NEW}\nprivate_key: {pem}\n")
+        sim.remove_account(OLD)
+        rest.account_check(Market.SPOT)
+    assert keys_of(sim) == [("o", 200), ("o", 401), ("n", 200)]
+
+
+def test_what_the_account_may_is_not_said_of_the_key(sim: Simulator) -> None:
+    """Futures tell only that: a key for reading belongs to an account that may trade, too."""
+    sim.add_account(Account(OLD, HmacSha256("s"), may_trade=True))
+    with rest_of(BinanceConfig.load(environ=sim.settings, api_key=OLD, api_secret="s")) as rest:
+        [of_key] = rest.account_check(Market.SPOT).warnings
+        [of_account] = rest.account_check(Market.UM).warnings
+    assert of_key.startswith("this API key may trade")
+    assert of_account.startswith("the account of this key, and maybe the key")
+
+
+def test_a_host_without_accounts_is_told(sim: Simulator) -> None:
+    """Binance's data-only host, which those in restricted locations use."""
+    sim.add_fault("http=404@/sapi/")
+    told = pytest.raises(RequestRejectedError, match="data-only hosts serve public data")
+    with rest_of(BinanceConfig.load(environ=sim.settings, **settings(sim, "hmac"))) as rest, told:
+        rest.account_check(Market.SPOT)
