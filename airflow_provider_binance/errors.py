@@ -39,11 +39,15 @@ from typing import Any, ClassVar
 
 
 class IngestError(Exception):
-    """Root of everything this package raises on purpose. Picklable, with its facts as attributes."""
+    """Root of everything this package raises on purpose. Picklable, with its facts as attributes.
+
+    `report`: what a load had done by then, of all its series, where that is known (a LoadReport; not pickled).
+    """
 
     retryable: ClassVar[bool] = False
     exit_status: ClassVar[int] = 5
     retry_after: float | None = None
+    report: Any = None
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)

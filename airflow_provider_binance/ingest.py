@@ -5,12 +5,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cache, partial
 
 from airflow_provider_binance import side_by_side
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import BinanceError, InputError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.errors import (
+    BinanceError,
+    IngestError,
+    InputError,
+    StoreError,
+    StoreRightsError,
+    StoreUnavailableError,
+)
 from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
@@ -90,7 +98,8 @@ def load(
 
     Raises:
         InputError: malformed or unknown arguments; nothing was done.
-        BinanceError, StoreError: what was committed stays; the same call goes on from there.
+        BinanceError, StoreError: what was committed stays; the same call goes on from there. `error.report` tells of
+            all series: where Binance refuses one, the others are loaded first.
     """
     for name, value in (("jobs", jobs), ("connections", connections)):
         if not 1 <= value <= 64:
@@ -115,11 +124,16 @@ def load(
                 on_progress(Progress(series, done, total))
 
         tasks = [task for entry in planned for task in entry.tasks]
-        if tasks:
-            loader = Loader(
-                runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
-            )
-            side_by_side.run(loader, tasks, connections)
+        try:
+            if tasks:
+                loader = Loader(
+                    runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
+                )
+                side_by_side.run(loader, tasks, connections)
+        except IngestError as error:
+            with suppress(StoreError):  # which may be what went wrong
+                error.report = LoadReport(tuple(load_reports(runtime.store, planned)), shared.weight)
+            raise
         return LoadReport(tuple(load_reports(runtime.store, planned)), shared.weight)
 
 

@@ -21,7 +21,9 @@ from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.errors import (
     ArchiveError,
     ArchiveFileMissingError,
+    BinanceError,
     CorruptArchiveError,
+    RequestRejectedError,
     RestrictedLocationError,
     UnreachableError,
 )
@@ -71,25 +73,36 @@ class Loader:
     on_unit: Callable[[Series, int, int], None] = lambda series, done, total: None
     #: Set when this loader, or another that shares it, ends by an error: nobody waits for what is under way.
     stopped: Event = field(default_factory=Event)
+    #: What Binance refused, by series; likewise shared.
+    failed: dict[Series, BinanceError] = field(default_factory=dict)
 
     def run(self, tasks: Sequence[SeriesTask]) -> None:
-        """Load all tasks: all first rounds in one pipeline, then each series' holes."""
+        """Load all tasks: all first rounds in one pipeline, then each series' holes.
+
+        Raises what Binance refused of a series after the others are through; anything else at once.
+        """
         pieces = [(task, task.first_pieces()) for task in tasks]
         for task, planned in pieces:
             task.left = _without(task.stretches, planned)
         self._carry_out([unit for task, planned in pieces for unit in units_of(task, planned)])
         for task in tasks:
             for _ in range(_MOST_ROUNDS):
+                if task.error is not None:
+                    break  # what is left of it is for the next load
                 planned = plan_stretches(task.series, task.left, task.sources, task.now_us)
                 if not planned:
                     break
                 task.left = _without(task.left, planned)
                 self._carry_out(list(units_of(task, planned)))
+            if task.error is not None:
+                continue
             if not task.confirms:
                 self._settle(task)
                 continue
             # The rows are there already: what no file has of them is kept.
             task.tally.lacking += [lack for stretch in task.left for lack in _lacking(task, stretch)]
+        for error in self.failed.values():
+            raise error
 
     def _carry_out(self, units: list[Unit]) -> None:
         reader = Reader(self.rest, self.fetch_file, self.jobs)
@@ -109,7 +122,9 @@ class Loader:
         if isinstance(first.fetched, Pages):
             self._write_pages(unit, first.fetched)
             return
-        assert isinstance(piece, ArchivePiece)
+        if not isinstance(piece, ArchivePiece):
+            self._fail(task, first.error)
+            return
         parts = parts_of(first, coming)
         try:
             if first.fetched is not None:
@@ -135,6 +150,17 @@ class Loader:
             task.left += [
                 replace(stretch, evidence=stretch.evidence.with_away(task.now_us)) for stretch in piece.stretches
             ]
+
+    def _fail(self, task: SeriesTask, error: BinanceError | None) -> None:
+        """Leave the task for the next load; raises what is no matter of one series, since others failed by it too."""
+        assert error is not None
+        if not isinstance(error, RequestRejectedError) and any(
+            series != task.series and isinstance(known, type(error)) for series, known in self.failed.items()
+        ):
+            raise error
+        log.warning("%s fails, the other series go on: %s", task.series, error)
+        self.failed.setdefault(task.series, error)
+        task.error = task.error or error
 
     def _write_file(
         self, task: SeriesTask, piece: ArchivePiece, archive: FetchedFile, parts_of_file: Iterator[Part]

@@ -44,5 +44,6 @@ def load_report(entry: Planned, ranges: Sequence[CoverageRange]) -> SeriesLoad:
             bytes_downloaded=report.bytes_downloaded + tally.bytes_downloaded,
             archive_lacks=report.archive_lacks + tuple(tally.lacking),
             seconds=report.seconds + tally.seconds,
+            error=report.error or str(task.error or ""),
         )
     return report

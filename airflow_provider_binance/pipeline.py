@@ -11,7 +11,14 @@ from threading import Event
 
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
-from airflow_provider_binance.errors import ArchiveError, BinanceError, RestrictedLocationError, UnreachableError
+from airflow_provider_binance.errors import (
+    ArchiveError,
+    BinanceError,
+    MalformedResponseError,
+    RequestRejectedError,
+    RestrictedLocationError,
+    UnreachableError,
+)
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Interval, Market
@@ -45,6 +52,7 @@ class SeriesTask:
     The symbol's life began within `dawn` and ended within `dusk`, where that is known to the day or month only: what
     lies in them without rows is `not_listed`, no gap. `confirms`: the rows are there, files only confirm them.
     `is_gone`: the life has ended and REST has forgotten the symbol. `forced`: the one source that is allowed, or ''.
+    `error`: what Binance refused of this series, after which the others went on.
     `read`: the names of the archive files that were read.
     """
 
@@ -61,6 +69,7 @@ class SeriesTask:
     read: set[str] = field(default_factory=set)
     left: list[Stretch] = field(default_factory=list)
     pieces: list[Piece] | None = None
+    error: BinanceError | None = None
 
     def first_pieces(self) -> list[Piece]:
         """The pieces of the first round, planned once."""
@@ -148,7 +157,7 @@ def units_of(task: SeriesTask, pieces: Iterable[Piece]) -> Iterator[Unit]:
 
 
 def _read_unit(unit: Unit, future: Future[FetchedFile | Pages]) -> Iterator[Ready]:
-    """What the unit brings, as it is read; raises whatever else than the archive keeps the fetch from it."""
+    """What the unit brings, as it is read; an error that is of this unit alone comes with it, any other is raised."""
     fetched: FetchedFile | Pages | None = None
     try:
         fetched = future.result()
@@ -158,9 +167,11 @@ def _read_unit(unit: Unit, future: Future[FetchedFile | Pages]) -> Iterator[Read
         for part in fetched.rows(Market(unit.task.series.market), unit.task.interval):
             yield Ready(fetched, part)
     except (ArchiveError, UnreachableError, RestrictedLocationError) as error:
-        if not isinstance(unit.piece, ArchivePiece):
+        if not isinstance(unit.piece, ArchivePiece) and not isinstance(error, UnreachableError):
             raise
         yield Ready(fetched, error=error)
+    except (RequestRejectedError, MalformedResponseError) as error:
+        yield Ready(None, error=error)
     finally:
         if isinstance(fetched, FetchedFile):
             fetched.close()

@@ -66,7 +66,8 @@ def _series_dict(series: Series, start_us: int, end_us: int) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class SeriesLoad:
     """What one load did for one series. `gaps` are all stretches of the window without rows, explained or not;
-    `archive_lacks` are the rows that this load read or confirmed and that the archive's files do not have."""
+    `archive_lacks` are the rows that this load read or confirmed and that the archive's files do not have.
+    `error` is what Binance refused of this series, where others were loaded all the same."""
 
     series: Series
     start_us: int
@@ -79,6 +80,7 @@ class SeriesLoad:
     gaps: tuple[RangeReport, ...] = ()
     seconds: float = 0.0
     archive_lacks: tuple[LackReport, ...] = ()
+    error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of `loads`."""
@@ -95,6 +97,7 @@ class SeriesLoad:
             "gaps": [gap.to_dict() for gap in self.gaps],
             "archive_lacks": [lack.to_dict() for lack in self.archive_lacks],
             "seconds": round(self.seconds, 3),
+            **({"error": self.error} if self.error else {}),
         }
 
 

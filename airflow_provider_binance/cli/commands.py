@@ -12,7 +12,7 @@ from airflow_provider_binance.cli.dags import dags
 from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.cli.progress import progress_bar
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.errors import IngestError, InputError
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.registry import dataset
@@ -32,10 +32,15 @@ def load(arguments: argparse.Namespace, output: Output) -> int:
     _tell_store(config, output)
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
-    with progress_bar() as on_progress:
-        report: LoadReport = ingest.load(
-            **wanted, jobs=arguments.jobs, connections=arguments.connections, config=config, on_progress=on_progress
-        )
+    try:
+        with progress_bar() as on_progress:
+            report: LoadReport = ingest.load(
+                **wanted, jobs=arguments.jobs, connections=arguments.connections, config=config, on_progress=on_progress
+            )
+    except IngestError as error:
+        if error.report is not None:
+            output.partial(error.report.to_dict(), tables.load_lines(error.report))
+        raise
     output.result(report.to_dict(), tables.load_lines(report))
     return report.exit_status
 

@@ -27,6 +27,7 @@ class Output:
     def __init__(self, *, as_json: bool, verbosity: int = 0) -> None:
         self.as_json = as_json
         self.verbosity = verbosity
+        self._partial: dict[str, Any] = {}
         self._secrets: set[str] = {
             value
             for name, field in BinanceConfig.model_fields.items()
@@ -49,6 +50,13 @@ class Output:
             _write(sys.stdout, json.dumps(self._masked(document), ensure_ascii=False))
         else:
             _write(sys.stdout, "\n".join(self.mask(line) for line in lines))
+
+    def partial(self, document: Mapping[str, Any], lines: Iterable[str]) -> None:
+        """Print what was done before the error that comes next; with `--json` it is part of the error's document."""
+        if self.as_json:
+            self._partial = self._masked(document)
+        else:
+            self.result(document, lines)
 
     def text(self, document: Mapping[str, Any], text: str) -> None:
         """Print a text of ours as it is, unmasked, or the document with `--json`."""
@@ -79,7 +87,7 @@ class Output:
     def _error_document(self, kind: str, message: str, retryable: bool, retry_after: float | None) -> None:
         if self.as_json:
             facts = {"type": kind, "message": message, "retryable": retryable, "retry_after": retry_after}
-            _write(sys.stdout, json.dumps({"schema": SCHEMA, "error": facts}, ensure_ascii=False))
+            _write(sys.stdout, json.dumps({"schema": SCHEMA, **self._partial, "error": facts}, ensure_ascii=False))
 
     def _masked(self, value: Any, name: str = "") -> Any:
         if isinstance(value, str):

@@ -156,6 +156,8 @@ class BinanceLoadOperator(BaseOperator):
             )
             self._tell(report, on_gap)
         except IngestError as error:
+            if error.report is not None:
+                self._tell_loads(error.report)
             if error.retryable:
                 raise
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
@@ -173,7 +175,7 @@ class BinanceLoadOperator(BaseOperator):
         if self._is_loading:
             raise AirflowTaskTerminated(f"task {self.task_id} was stopped while it was loading")
 
-    def _tell(self, report: LoadReport, on_gap: str) -> None:
+    def _tell_loads(self, report: LoadReport) -> None:
         for load in report.loads:
             counts = load.counts
             self.log.info(
@@ -181,6 +183,9 @@ class BinanceLoadOperator(BaseOperator):
                 load.series, counts.rows_inserted, counts.rows_updated, counts.rows_unchanged, load.archive_files,
                 load.rest_requests, load.weight_used, load.seconds,
             )  # fmt: skip
+
+    def _tell(self, report: LoadReport, on_gap: str) -> None:
+        self._tell_loads(report)
         missing = report.unexplained
         for series, gap in missing[:_MOST_GAPS]:
             told = gap.to_dict()

@@ -226,3 +226,17 @@ def test_the_simulator_is_served_with_its_settings(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=30)
     assert (rest, process.returncode) == ("", 143)
+
+
+def test_an_error_comes_with_what_was_loaded(simulator: Simulator, tmp_path: Path) -> None:
+    """One of two symbols is refused: one document with both, the error, and its exit status."""
+    both = ("--symbol", "ETHUSDT", "--source", "rest", "--jobs", "1")
+    assert ingest(simulator, tmp_path, *LOAD[:-1], "2024-02-20", *both).returncode == 0
+    simulator.add_fault("http=400:1@/klines")
+    ended = ingest(simulator, tmp_path, *LOAD, *both, "--json")
+    document = json.loads(ended.stdout)
+    assert ended.returncode == 4
+    assert document["error"]["type"] == "RequestRejectedError"
+    assert [load["symbol"] for load in document["loads"]] == ["BTCUSDT", "ETHUSDT"]
+    assert ["error" in load for load in document["loads"]] == [True, False]
+    assert document["loads"][1]["rows_inserted"] == 10 * 24

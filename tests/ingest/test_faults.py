@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from airflow_provider_binance.errors import (
     LocalStorageError,
     MalformedResponseError,
     NaiveTimeError,
+    RequestRejectedError,
     RestrictedLocationError,
     StoreUnavailableError,
     UnknownIntervalError,
@@ -23,6 +25,7 @@ from airflow_provider_binance.errors import (
     UnreachableError,
 )
 from airflow_provider_binance.market import Market
+from airflow_provider_binance.rest import failures
 from airflow_provider_binance.rest.client import BinanceRest
 from airflow_provider_binance.store.sqlite import SqliteStore
 
@@ -289,3 +292,47 @@ def test_a_load_reports_all_the_weight_that_it_spent(bench):
 def test_btc_slash_usdt_is_understood(bench):
     """Other tools' spelling is mapped."""
     assert bench().load(symbols="btc/usdt", **DAY).loads[0].series.symbol == "BTCUSDT"
+
+
+def test_what_is_refused_of_one_series_does_not_keep_the_others_from_loading(bench):
+    """The error comes at the end and tells of every series; the next load brings what is left."""
+    symbols = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "LTCUSDT"]
+    it = bench(symbols=symbols)
+    it.load(symbols=symbols, start="2024-06-13", end="2024-06-14", source="rest")
+    it.sim.add_fault("http=400:2@/klines")
+    window = {"symbols": symbols, "start": "2024-06-14", "end": "2024-06-15", "source": "rest", "jobs": 1}
+    with pytest.raises(RequestRejectedError) as caught:
+        it.load(**window)
+    loads = {load.series.symbol: load for load in caught.value.report.loads}
+    assert [loads[symbol].counts.rows_inserted for symbol in symbols] == [0, 0, 1440, 1440]
+    assert [bool(loads[symbol].error) for symbol in symbols] == [True, True, False, False]
+    assert [gap.state for gap in loads["BTCUSDT"].gaps] == ["uncovered"]
+    assert caught.value.report.to_dict()["loads"][0]["error"] == str(caught.value)
+    report = it.load(**window)
+    assert (report.exit_status, report.counts.rows_inserted) == (0, 2 * 1440)
+
+
+def test_a_venue_that_answers_nobody_ends_the_load_at_the_second_series(bench, mocker):
+    """Hundreds of series are not tried five times each; what was loaded before is told all the same."""
+    symbols = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "LTCUSDT"]
+    it = bench(symbols=symbols)
+    it.load(symbols=symbols, start="2024-06-13", end="2024-06-14", source="rest")
+    mocker.patch.object(failures, "pause", return_value=None)
+    it.sim.add_fault("nonjson@/klines")
+    with pytest.raises(MalformedResponseError) as caught:
+        it.load(symbols=symbols, start="2024-06-14", end="2024-06-15", source="rest", jobs=1)
+    assert [bool(load.error) for load in caught.value.report.loads] == [True, False, False, False]
+    for thread in threading.enumerate():
+        if thread.name.startswith("fetch"):
+            thread.join(10)  # what was asked ahead is let go, and ends on its own
+    assert 2 <= len(it.asked("/klines")) <= 4
+
+
+def test_an_archive_that_tells_a_wrong_time_makes_no_open_kline_closed(bench):
+    """Its clock is only asked where no row of REST depends on it."""
+    it = bench(now="2024-06-15T12:30:20Z")
+    it.sim.add_fault("wrong-date=200000@/listing")
+    report = it.load(start="2024-06-14", end="2024-06-16")
+    assert report.exit_status == 0
+    assert it.opens()[-1] == 1_718_454_540_000  # 12:29, the last that has closed
+    assert it.opens() == list(range(1_718_323_200_000, 1_718_454_600_000, 60_000))
