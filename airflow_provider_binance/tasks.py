@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -240,8 +241,10 @@ def _plan_each(runtime: Runtime, selection: Selection, ledger: Ledger, now_us: i
     if len(by_symbol) == 1:
         return plan_symbol(next(iter(by_symbol)))
     found: Found = {}
+    # In the caller's context: what is asked here counts for it.
+    contexts = [copy_context() for _ in by_symbol]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
-        for part in pool.map(plan_symbol, by_symbol):
+        for part in pool.map(lambda context, symbol: context.run(plan_symbol, symbol), contexts, by_symbol):
             found |= part
     return found
 

@@ -336,3 +336,12 @@ def test_an_archive_that_tells_a_wrong_time_makes_no_open_kline_closed(bench):
     assert report.exit_status == 0
     assert it.opens()[-1] == 1_718_454_540_000  # 12:29, the last that has closed
     assert it.opens() == list(range(1_718_323_200_000, 1_718_454_600_000, 60_000))
+
+
+def test_what_planning_several_series_weighs_is_in_the_report(bench):
+    """Series are planned in threads, whose probes for first klines count for the load."""
+    symbols = ["BTCUSDT", "ETHUSDT", "BNBUSDT"]
+    it = bench(symbols=symbols)
+    report = it.load(symbols=symbols, start="2024-06-14", end="2024-06-15", source="rest")
+    assert report.weight_used == sum(request.weight or 0 for request in it.sim.requests)
+    assert len([request for request in it.sim.requests if "startTime=0&" in request.query]) == 3
