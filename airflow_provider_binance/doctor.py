@@ -121,7 +121,8 @@ def _of_binance(config: BinanceConfig, markets: Sequence[Market]) -> Iterator[Ch
             found = list(_hosts(rest, markets))
     yield from found
     reached = [market for market, check in zip(markets, found, strict=False) if check.ok]
-    yield _key(config, budget, reached)
+    with closing(budget):
+        yield _key(config, budget, reached)
     yield checked
 
 

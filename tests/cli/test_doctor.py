@@ -211,6 +211,21 @@ def test_the_weight_budget(examined: Doctor) -> None:
     assert (found["status"], warned(found)) == (0, {"weight_budget"})
 
 
+@pytest.mark.postgres
+def test_the_weight_budget_of_several_hosts(examined: Doctor, postgres_database: str) -> None:
+    """It is named without its password; a server that is away is told, and hosts are looked at all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dead = f"127.0.0.1:{listener.getsockname()[1]}"
+    found = examined(rate_limit_store=postgres_database.replace("postgres@", "postgres:hush@"))
+    assert (found["status"], failed(found)) == (0, set())
+    assert postgres_database.rpartition("/")[2] in found["weight_budget"]["detail"]
+    assert "hush" not in str(found)
+    found = examined(rate_limit_store=f"postgresql://u:hush@{dead}/x")
+    assert (found["status"], failed(found)) == (5, {"weight_budget"})
+    assert dead in found["weight_budget"]["detail"]
+    assert "hush" not in str(found)
+
+
 def test_a_disk_that_is_almost_full(examined: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Both places, each with its way out (no disk here is as large as is asked for)."""
     monkeypatch.setattr(doctor, "LEAST_FREE_BYTES", 10**18)
