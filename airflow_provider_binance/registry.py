@@ -168,7 +168,7 @@ def dataset(name: str) -> Dataset:
     """The dataset called `name`; raises InputError with the registered names."""
     try:
         return _DATASETS[name]
-    except KeyError:
+    except (KeyError, TypeError):
         raise InputError(f"unknown dataset {name!r}; this version has: {' '.join(sorted(_DATASETS))}") from None
 
 

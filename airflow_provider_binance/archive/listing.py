@@ -169,7 +169,7 @@ def _read_answer(body: bytes, prefix: str) -> _Page:
     """A page of the listing; raises UnreachableError for what is none, such as a maintenance page: it may pass."""
     try:
         return _read_page(body)
-    except (ElementTree.ParseError, ValueError, TypeError) as error:
+    except (ElementTree.ParseError, ValueError, TypeError, LookupError) as error:
         raise UnreachableError(f"the archive's listing of {prefix} is not S3's ({error}): {body[:60]!r}") from error
 
 

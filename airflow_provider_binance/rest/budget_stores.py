@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
 import time
@@ -18,12 +19,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from airflow_provider_binance.errors import ConfigError, ThrottledError
 from airflow_provider_binance.masking import mask_url
 
 log = logging.getLogger(__name__)
+
+_FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#\0]*)")
 
 T = TypeVar("T")
 Step = Callable[[dict[str, Any] | None], tuple[dict[str, Any], T]]
@@ -261,9 +264,8 @@ def open_budget_store(url: str, store_url: str = "") -> BudgetStore:
         return _postgres(url)
     if url.startswith(_REDIS_SCHEMES):
         return _redis(url)
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
-        return FileBudgetStore(unquote(parts.path))
+    if (named := _FILE_URL.fullmatch(url)) is not None:
+        return FileBudgetStore(unquote(named[1]))
     raise ConfigError(
         f"rate_limit_store={mask_url(url)!r} is not supported; use auto, memory://, file:///absolute/path, "
         f"postgresql://user:password@host/database or redis://host",
