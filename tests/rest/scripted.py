@@ -23,6 +23,8 @@ class Seen:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    raw_query: str = ""
+    body: str = ""
 
 
 @dataclass
@@ -63,8 +65,10 @@ def scripted(*script: Says, always: Says | None = None) -> Iterator[Scripted]:
         def handle_any(self) -> None:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)
-            self.rfile.read(length)
-            says = world.next(Seen(self.command, parts.path, dict(parse_qsl(parts.query)), dict(self.headers)))
+            sent = self.rfile.read(length).decode()
+            says = world.next(
+                Seen(self.command, parts.path, dict(parse_qsl(parts.query)), dict(self.headers), parts.query, sent)
+            )
             if says.before:
                 says.before()
             if says.reset:
@@ -88,6 +92,9 @@ def scripted(*script: Says, always: Says | None = None) -> Iterator[Scripted]:
             self.handle_any()
 
         def do_POST(self) -> None:
+            self.handle_any()
+
+        def do_DELETE(self) -> None:
             self.handle_any()
 
         def log_message(self, *args: object) -> None:

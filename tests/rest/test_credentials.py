@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote
 
 import pytest
 from binance.exceptions import BinanceAPIException
@@ -22,6 +23,7 @@ from airflow_provider_binance.simulator.accounts import Account
 from airflow_provider_binance.simulator.server import Simulator
 from airflow_provider_binance.simulator.signatures import HmacSha256, SignatureScheme, scheme_of
 from tests.keys import KINDS, PASSWORD, key_pair
+from tests.rest.scripted import Says, scripted
 
 ACCOUNT = {Market.SPOT: "/api/v3/account", Market.UM: "/fapi/v2/account", Market.CM: "/dapi/v1/account"}
 OLD, NEW = "o" * 64, "n" * 64
@@ -352,3 +354,28 @@ def test_a_host_without_accounts_is_told(sim: Simulator) -> None:
     told = pytest.raises(RequestRejectedError, match="data-only hosts serve public data")
     with rest_of(BinanceConfig.load(environ=sim.settings, **settings(sim, "hmac"))) as rest, told:
         rest.account_check(Market.SPOT)
+
+
+@pytest.mark.parametrize("kind", ["hmac", *KINDS])
+def test_what_python_binance_posts_is_signed_as_it_is_sent(sim: Simulator, kind: str) -> None:
+    """Forms, a DELETE and its batch orders, which it encodes itself; no route of the simulator takes them."""
+    given = settings(sim, kind)
+    scheme = sim.server.accounts._accounts[OLD].scheme
+    clock = Says(body={"serverTime": round(time.time() * 1000)})
+    order = {"symbol": "币安人生USDT", "side": "BUY", "type": "MARKET", "quantity": "1", "newClientOrderId": "a b+c/ü"}
+    with scripted(clock, *[Says()] * 2, clock, Says(), always=Says()) as server:
+        urls = {f"{market}_rest_url": server.url for market in Market}
+        with rest_of(BinanceConfig(environment="simulator", **urls, **given)) as rest:
+            rest.client.create_test_order(**order)
+            rest.client.cancel_order(symbol="币安人生USDT", origClientOrderId="a b")
+            rest.client.futures_place_batch_order(batchOrders=[{**order, "newClientOrderId": "a"}])
+        posted = [seen for seen in server.seen if "time" not in seen.path]
+    assert [seen.method for seen in posted] == ["POST", "DELETE", "POST"]
+    for seen in posted:
+        payload, _, signature = (seen.raw_query + seen.body).rpartition("&signature=")
+        assert payload.isascii()
+        assert scheme.verify(payload.encode(), unquote(signature)), payload
+        assert seen.headers["X-MBX-APIKEY"] == OLD
+    assert dict(parse_qsl(posted[0].body))["newClientOrderId"] == "a b+c/ü"
+    [batched] = json.loads(dict(parse_qsl(posted[2].raw_query + posted[2].body))["batchOrders"])
+    assert batched["symbol"] == "币安人生USDT"
