@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
 from airflow_provider_binance.errors import BlockedError, IngestError, UnexplainedGapError
+from airflow_provider_binance.operators.base import IngestOperator
 from airflow_provider_binance.task_arguments import one_of, run_ref, texts, truth, whole, window_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ BINANCE_RETRY_POLICY = BinanceRetryPolicy(
 )
 
 
-class BinanceLoadOperator(BaseOperator):
+class BinanceLoadOperator(IngestOperator):
     """Bring a window of series into the ingest database; what the ledger already covers is not fetched again.
 
     The window is the first of: `start`/`end`, the run's params `start`/`end`, the day of `partition_date`, the data
@@ -122,7 +123,6 @@ class BinanceLoadOperator(BaseOperator):
         self.store_conn_id = store_conn_id
         self.on_gap = on_gap
         self.skip_on_no_change = skip_on_no_change
-        self._is_loading = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load the window and return the report.
@@ -131,49 +131,39 @@ class BinanceLoadOperator(BaseOperator):
             AirflowFailException: an error that no retry can help.
             IngestError: one that a retry may help.
             AirflowSkipException: nothing changed, and `skip_on_no_change`.
+            AirflowException: the task was killed; the next try goes on from what was committed.
         """
-        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+        from airflow.sdk.exceptions import AirflowSkipException
 
         from airflow_provider_binance.hooks.binance import BinanceHook
 
-        try:
+        with self.ingesting():
             on_gap = one_of("on_gap", self.on_gap, ("warn", "fail"))
             start, end = window_of(context, self.start, self.end, task_id=self.task_id)
             hook = BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
-            self._is_loading = True
-            report = hook.load(
-                market=self.market,
-                dataset=self.dataset,
-                symbols=texts("symbols", self.symbols) or [],
-                intervals=texts("intervals", self.intervals),
-                start=start,
-                end=end,
-                source=self.source,
-                reload=truth("reload", self.reload),
-                confirm=truth("confirm", self.confirm),
-                jobs=whole("jobs", self.jobs),
-                run_ref=run_ref(context),
-            )
-            self._tell(report, on_gap)
-        except IngestError as error:
-            if error.report is not None:
-                self._tell_loads(error.report)
-            if error.retryable:
+            try:
+                report = hook.load(
+                    market=self.market,
+                    dataset=self.dataset,
+                    symbols=texts("symbols", self.symbols) or [],
+                    intervals=texts("intervals", self.intervals),
+                    start=start,
+                    end=end,
+                    source=self.source,
+                    reload=truth("reload", self.reload),
+                    confirm=truth("confirm", self.confirm),
+                    jobs=whole("jobs", self.jobs),
+                    run_ref=run_ref(context),
+                )
+            except IngestError as error:
+                if error.report is not None:
+                    self._tell_loads(error.report)
                 raise
-            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
-        finally:
-            self._is_loading = False
+            self._tell(report, on_gap)
         changed = report.counts.rows_inserted + report.counts.rows_updated
         if not changed and truth("skip_on_no_change", self.skip_on_no_change):
             raise AirflowSkipException("nothing changed: the ledger already covers this window")
         return summarize(report)
-
-    def on_kill(self) -> None:
-        """Unwind a running load: what was committed stays, the open transaction is rolled back, connections close."""
-        from airflow.sdk.exceptions import AirflowTaskTerminated
-
-        if self._is_loading:
-            raise AirflowTaskTerminated(f"task {self.task_id} was stopped while it was loading")
 
     def _tell_loads(self, report: LoadReport) -> None:
         for load in report.loads:

@@ -28,6 +28,8 @@ SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 #: The days that the DAG `caught_up` has to catch up with, and the end of the last.
 MISSED = [TODAY - timedelta(days=3), TODAY - timedelta(days=2)]
 MISSED_UNTIL = TODAY - timedelta(days=1)
+#: Nobody but the DAG `killed` wants them.
+SLOW_FILES = ("BTCUSDT-15m-2026-03.zip", "BTCUSDT-15m-2026-05.zip")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Scene:
     airflow: LocalAirflow
     store: Path
     caught_up: Path
+    killed: Path
     request_log: Path
     canaries: Path
     rotated_stop: Path
@@ -55,7 +58,8 @@ class Scene:
 @contextmanager
 def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
     """Airflow at DEBUG with a key in its connection, stopped without a trace afterwards; its database is empty yet."""
-    store, caught_up, request_log = folder / "ingest.db", folder / "caught_up.db", folder / "requests.jsonl"
+    store, request_log = folder / "ingest.db", folder / "requests.jsonl"
+    caught_up, killed = folder / "caught_up.db", folder / "killed.db"
     rotated_stop = folder / "rotated_stop"
     canaries, dags_folder = folder / "canaries", folder / "dags"
     for source in (REPO / "dags", Path(__file__).parent / "dags"):
@@ -69,6 +73,7 @@ def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         # A run that the scheduler makes must find its connections.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",  # by its answer a task hears that it was marked as failed
         "CAUGHT_UP_FROM": MISSED[0].isoformat(),
         "CAUGHT_UP_TO": MISSED[-1].isoformat(),
         "CANARIES": str(canaries),
@@ -76,7 +81,9 @@ def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
         "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
-    simulator = LocalSimulator(*arguments, *keys, log_file=folder / "simulator.log")
+    # Two files that a task waits for, once each, until it is killed.
+    hangs = [f"--fault=hang=120:1@{name}" for name in SLOW_FILES]
+    simulator = LocalSimulator(*arguments, *keys, *hangs, log_file=folder / "simulator.log")
     with simulator, LocalAirflow(folder / "airflow", dags_folder=dags_folder, environment=environment) as airflow:
         session = airflow.session
         extra = simulator.connection_extra()
@@ -84,11 +91,14 @@ def playing(folder: Path, metadata_url: str) -> Iterator[Scene]:
         airflow.create_connection({"connection_id": "binance_default", "conn_type": "binance", **binance})
         airflow.create_connection({"connection_id": "ingest_default", "conn_type": "sqlite", "host": str(store)})
         airflow.create_connection({"connection_id": "caught_up_store", "conn_type": "sqlite", "host": str(caught_up)})
+        airflow.create_connection({"connection_id": "killed_store", "conn_type": "sqlite", "host": str(killed)})
+        patient = {"extra": {**extra, "request_timeout_seconds": 120}}
+        airflow.create_connection({"connection_id": "patient", "conn_type": "binance", **patient})
         universe = {"spot": [{"symbols": SYMBOLS, "intervals": ["1h"]}]}
         airflow.set_variable("binance_universe", universe)
         airflow.wait_for_dags("binance_daily", "binance_backfill", "caught_up")
         airflow.unpause("binance_daily", "binance_backfill", "caught_up")
-        yield Scene(airflow, store, caught_up, request_log, canaries, rotated_stop, extra, metadata_url)
+        yield Scene(airflow, store, caught_up, killed, request_log, canaries, rotated_stop, extra, metadata_url)
     assert session_members(session) == []
 
 
