@@ -58,7 +58,7 @@ def _text(results: dict[str, Any]) -> str:
          cpu(name), cpu(name, server=True))
         for name in (_PLAIN, _SAME, _FRESH, _AGAIN, _LACKING)
     ]  # fmt: skip
-    warm, plan, memory = pg.warm, results["planner"], results["memory"]
+    warm, plan, daily, memory = pg.warm, results["planner"], results["daily"], results["memory"]
     lines: list[Line] = [
         ("fresh load ÷ bare COPY into the plain table", "≥ 0.8", ratio(took[_PLAIN], took[_FRESH]).text()),
         ("fresh load ÷ bare COPY into our table", "≥ 0.85 (next)", ratio(took[_SAME], took[_FRESH]).text()),
@@ -80,8 +80,12 @@ def _text(results: dict[str, Any]) -> str:
         ("SQLite, again ÷ plain upsert", "≥ 0.8 (next)", _sqlite(lite, results["sqlite_rows"], " again")),
         *((f"memory of `binance-ingest load`, {name}, MB", "≤ 200", f"{peak / 1e6:.0f}")
           for name, peak in memory.items()),
-        (f"plan {plan['symbols']} symbols × 5 years of 1m, warm, s (cold: {plan['cold']:.2f})", "< 2 (500, next)",
+        (f"plan {plan['symbols']} symbols × 5 years of 1m, warm, s (cold: {plan['cold']:.2f})", "< 2",
          Spread.of(plan["warm"]).text()),
+        (f"weight of `binance_daily`, {daily['symbols']} symbols × 1m: new day ÷ least possible", "≤ 1.05",
+         f"{daily['weight']['new day'] / daily['least']:.4f} ({daily['weight']['new day']} ÷ {daily['least']})"),
+        ("weight of that day again at once; with its files out; with all confirmed", "0; 0; 0",
+         "; ".join(str(daily["weight"][name]) for name in ("nothing new", "files out", "all confirmed"))),
         (f"requests of that plan of {plan['pieces']} pieces: cold; warm", "none per file",
          f"{plan['requests'][0]}; {max(plan['requests'][1:])}"),
         *((f"`import {module}`, s; heavy libraries brought", "none" if not allowed else "",

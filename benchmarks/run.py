@@ -13,7 +13,7 @@ from airflow_provider_binance.market import iso
 from benchmarks import embedded, peers, postgres, processes, report
 from benchmarks.database import Bench
 from benchmarks.measure import Took
-from benchmarks.planning import plan_universe
+from benchmarks.planning import daily, plan_universe
 from benchmarks.venue import Venue, venue
 from benchmarks.workload import Workload, workload
 
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 )
             results["peers"] = found
         results["planner"] = plan_universe(here, options.symbols, options.rounds, folder)
+        results["daily"] = daily(options.symbols, folder)
     results["imports"] = {}
     for module, allowed in _IMPORTS.items():
         found = [processes.imported(module) for _ in range(options.rounds)]

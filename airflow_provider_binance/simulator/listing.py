@@ -20,6 +20,8 @@ ARCHIVE_PREFIX = "/archive/"
 LISTING_PREFIX = "/listing"
 CHECKSUM = ".CHECKSUM"
 PAGE_LENGTH = 1000
+# Of data/futures/um/daily/klines/, the longest path above a symbol's folder.
+DEPTH_ABOVE_SYMBOL = 5
 
 _XML = {"Content-Type": "application/xml"}
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
@@ -112,7 +114,7 @@ class ArchiveService:
     def _entries(self, prefix: str, delimiter: str) -> list[_Entry]:
         """Files and common prefixes below ``prefix``, in the order of their keys."""
         entries: dict[str, _Entry] = {}
-        for folder, files in self._folders():
+        for folder, files in self._folders(prefix):
             if not (folder.startswith(prefix) or prefix.startswith(folder)):
                 continue
             beyond = folder[len(prefix) :] if folder.startswith(prefix) else ""
@@ -133,8 +135,12 @@ class ArchiveService:
         until_ms = self._faults.listed_until_ms
         return until_ms is not None and file.published_ms >= until_ms
 
-    def _folders(self) -> Iterator[tuple[str, Iterator[ArchiveFile]]]:
+    def _folders(self, prefix: str) -> Iterator[tuple[str, Iterator[ArchiveFile]]]:
+        """Folders and their files; those that a prefix down to a symbol cannot mean are left out."""
+        is_deep = prefix.count("/") > DEPTH_ABOVE_SYMBOL
         for instrument in self._archive.exchange.instruments.values():
+            if is_deep and f"/{instrument.symbol}/" not in prefix:
+                continue
             for partition in PARTITIONS:
                 for kind in KINDS:
                     if offers(instrument, kind, partition):
