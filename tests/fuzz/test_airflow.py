@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,14 @@ def test_the_universe(value: Any) -> None:
 
 
 @pytest.fixture
-def quiet(connections: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def quiet(connections: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No pauses, no log of hundreds of runs."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    logging.getLogger("airflow_provider_binance").setLevel(logging.ERROR)
+    logger = logging.getLogger("airflow_provider_binance")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
 
 
 ARGUMENTS: dict[str, tuple[str, ...]] = {
