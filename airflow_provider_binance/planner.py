@@ -85,11 +85,12 @@ Piece = ArchivePiece | RestPiece
 
 @dataclass(frozen=True, slots=True)
 class Preferred:
-    """Where rows came from once, and are asked for first if they are to come again: `file`, or REST if it is None."""
+    """Where rows came from once, and are asked for first if they are to come again: the first of `files` that is there,
+    or REST if none is named."""
 
     start_us: int
     end_us: int
-    file: ArchiveFile | None
+    files: tuple[ArchiveFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +154,27 @@ def _sourced(
         start_us, end_us = max(at, choice.start_us), min(stretch.end_us, choice.end_us)
         if start_us >= end_us:
             continue
-        listed = sources.find(choice.file) if sources.find is not None and choice.file is not None else None
-        if choice.file is not None and listed is not None:
-            part, size = _clip(Stretch(start_us, end_us), choice.file, interval), _size(interval, choice.file, listed)
+        file, size = _first_listed(choice.files, sources.find)
+        if file is not None:
+            part = _clip(Stretch(start_us, end_us), file, interval)
         else:
-            part, size = (Stretch(start_us, end_us) if choice.file is None and sources.rest else None), 0
+            part = Stretch(start_us, end_us) if not choice.files and sources.rest else None
         if part is None:
             continue
         if at < part.start_us:
             yield from _cheapest(series, interval, market, Stretch(at, part.start_us), sources, now_us)
-        yield part, choice.file, size
+        yield part, file, size or interval.count(part.start_us, part.end_us) * _ROW_BYTES
         at = part.end_us
     if at < stretch.end_us:
         yield from _cheapest(series, interval, market, Stretch(at, stretch.end_us, evidence), sources, now_us)
+
+
+def _first_listed(files: Iterable[ArchiveFile], find: Find | None) -> tuple[ArchiveFile | None, int]:
+    """The first of `files` that is there, and its size, 0 if that is not known."""
+    for file in files if find is not None else ():
+        if find is not None and (listed := find(file)) is not None:
+            return file, listed.size
+    return None, 0
 
 
 def _cheapest(

@@ -159,7 +159,9 @@ class _Comparer:
                 rows = first.fetched.rows.between(stretch.start_us, stretch.end_us)
                 self._compare(series, interval, (stretch.start_us, stretch.end_us), rows, told)
             return
-        assert isinstance(unit.piece, ArchivePiece)
+        if not isinstance(unit.piece, ArchivePiece):
+            assert first.error is not None
+            raise first.error
         spans = [(s.start_us, s.end_us) for s in unit.piece.stretches]
         parts = parts_of(first, coming)
         try:

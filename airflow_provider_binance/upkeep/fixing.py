@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from airflow_provider_binance.archive.layout import Partition, files_between
 from airflow_provider_binance.findings import Blame, Finding, Kind, Status
 from airflow_provider_binance.planner import Preferred, SourceChoice
 from airflow_provider_binance.records import Series, Source, State
@@ -15,6 +14,7 @@ from airflow_provider_binance.upkeep.choosing import Wanted
 from airflow_provider_binance.upkeep.judging import Judged, known_at
 from airflow_provider_binance.upkeep.ledger import ledgered
 from airflow_provider_binance.upkeep.mending import OnProgress, Order, carry_out
+from airflow_provider_binance.upkeep.origins import in_file
 from airflow_provider_binance.upkeep.spans import Span, common, touch
 
 #: Loaded again although the ledger calls the rows complete.
@@ -121,14 +121,9 @@ class Fixer:
 
 def _told_files(one: Judged) -> list[Preferred]:
     """The files that the runs name, for the stretch of each."""
-    found = []
-    for run in one.runs:
-        if run.told.source is not Source.ARCHIVE:
-            continue
-        partition = Partition.DAILY if "/daily/" in run.told.ref else Partition.MONTHLY
-        found += [
-            Preferred(run.start_us, run.end_us, file)
-            for file in files_between(run.series, partition, run.start_us, run.end_us)
-            if file.path == run.told.ref
-        ]
-    return found
+    return [
+        choice
+        for run in one.runs
+        if run.told.source is Source.ARCHIVE
+        for choice in in_file(run.series, run.told.ref, run.start_us, run.end_us)
+    ]

@@ -125,9 +125,10 @@ def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
             reload=False, confirm=False,
         )  # fmt: skip
         entry.not_listed = add_task(runtime, selection, entry, wanted, ranges, now_us)
+        origins = Origins(series, audit, published_by(runtime))
         elsewhere = [(choice.start_us, choice.end_us) for choice in order.told]
         spans = without([(stretch.start_us, stretch.end_us) for stretch in wanted], elsewhere)
-        preferred = (*Origins(series, audit, published_by(runtime)).preferred(spans), *order.told)
+        preferred = (*origins.preferred(spans), *order.told)
         preferred = tuple(sorted(preferred, key=lambda choice: choice.start_us))
         for task in entry.tasks:
             task.sources = replace(task.sources, preferred=preferred)

@@ -19,11 +19,11 @@ class Origins:
     """Tells for one series what its ledger (as it was looked at) says of the origin of rows.
 
     What a file confirmed is asked of that file; if no line of `ingest_log` names the file any more, the archive's
-    checksums are asked which one it was. What is complete without that came by REST. The rest was brought by whom the
-    newest line says.
+    checksums are asked which one it was. What is complete without that came by REST. Other rows are asked of the file
+    that the newest line names, else of REST if it has a line, else of any file.
     """
 
-    def __init__(self, series: Series, audit: Audit, published: Published | None) -> None:
+    def __init__(self, series: Series, audit: Audit, published: Published | None, *, files_first: bool = False) -> None:
         self._series = series
         self._audit = audit
         self._published = published
@@ -34,15 +34,16 @@ class Origins:
         wanted = united(spans)
         found = list(self._by_coverage(wanted))
         left = without(wanted, [(r.start_us, r.end_us) for r in self._audit.ranges if r.state is State.COMPLETE])
-        for line in self._audit.lines[::-1]:
+        # A file's word is worth more than REST's, whose line may span what it was not asked for.
+        files = [line for line in self._audit.lines if line.source is Source.ARCHIVE]
+        others = [line for line in self._audit.lines if line.source is not Source.ARCHIVE]
+        for line in (*files[::-1], *others[::-1]):
             for start, end in common(left, [(line.start_us, line.end_us)]):
-                if line.source is Source.ARCHIVE:
-                    found += self._in_files(line.source_ref, start, end)
-                else:
-                    found.append(Preferred(start, end, None))
+                is_file = line.source is Source.ARCHIVE
+                found += in_file(self._series, line.source_ref, start, end) if is_file else [Preferred(start, end)]
             left = without(left, [(line.start_us, line.end_us)])
-            if not left:
-                break
+        # Rows that are there and that nobody is known to have brought.
+        found += (choice for start, end in common(left, self._audit.islands) for choice in self._any_file(start, end))
         return tuple(sorted(found, key=lambda choice: choice.start_us))
 
     def _by_coverage(self, wanted: list[Span]) -> Iterator[Preferred]:
@@ -54,7 +55,7 @@ class Origins:
                 continue
             file = self._file_of(known) if known.confirmed_by else None
             if file is not None or not known.confirmed_by:
-                yield from (Preferred(start, end, file) for start, end in parts)
+                yield from (Preferred(start, end, (file,) if file else ()) for start, end in parts)
 
     def _file_of(self, known: CoverageRange) -> ArchiveFile | None:
         """The file that confirmed a range."""
@@ -81,8 +82,16 @@ class Origins:
             except (ArchiveFileMissingError, CorruptArchiveError):
                 continue
 
-    def _in_files(self, path: str, start_us: int, end_us: int) -> Iterator[Preferred]:
-        partition = Partition.DAILY if "/daily/" in path else Partition.MONTHLY
-        for file in files_between(self._series, partition, start_us, end_us):
-            if file.path == path:
-                yield Preferred(start_us, end_us, file)
+    def _any_file(self, start_us: int, end_us: int) -> Iterator[Preferred]:
+        """Month by month and day by day, the file of the month, or else that of the day."""
+        for day in files_between(self._series, Partition.DAILY, start_us, end_us):
+            [month] = files_between(self._series, Partition.MONTHLY, day.start_us, day.start_us + 1)
+            yield Preferred(max(start_us, day.start_us), min(end_us, day.end_us), (month, day))
+
+
+def in_file(series: Series, path: str, start_us: int, end_us: int) -> Iterator[Preferred]:
+    """The file called `path` as the one to be asked for a stretch, if it is one of the series' there."""
+    partition = Partition.DAILY if "/daily/" in path else Partition.MONTHLY
+    for file in files_between(series, partition, start_us, end_us):
+        if file.path == path:
+            yield Preferred(start_us, end_us, (file,))
