@@ -1,5 +1,5 @@
-"""The front doors that command line, operators and users' scripts share: `load`, `plan`, `coverage`, `migrate`,
-`fetch_klines`."""
+"""The front doors that command line, operators and users' scripts share: `load`, `plan`, `coverage`, `repair`,
+`verify`, `forget`, `migrate`, `fetch_klines`."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ from airflow_provider_binance.tasks import (
     resolved_start,
     select,
 )
+from airflow_provider_binance.upkeep.forgetting import forget
 from airflow_provider_binance.upkeep.repairing import repair
 from airflow_provider_binance.upkeep.verifying import verify
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
@@ -306,4 +307,4 @@ def _series_coverage(
     return SeriesCoverage(series, start_us, end_us, rows, expected, tuple(told))
 
 
-__all__ = ["StoreLike", "coverage", "fetch_klines", "load", "migrate", "plan", "repair", "verify"]
+__all__ = ["StoreLike", "coverage", "fetch_klines", "forget", "load", "migrate", "plan", "repair", "verify"]

@@ -1,9 +1,12 @@
-"""The coverage picture: series × time, complete in one colour, every gap in the colour of its reason."""
+"""Pictures of series × time: a lane for each, what is calm in one colour, everything else in the colour of its kind.
+
+`draw_coverage` draws what is there, every gap in the colour of its reason; other pictures bring lanes and looks.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -11,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import DAY_US, HOUR_US
-from airflow_provider_binance.records import State
-from airflow_provider_binance.reports import UNCOVERED, CoverageReport, SeriesCoverage
+from airflow_provider_binance.records import Series, State
+from airflow_provider_binance.reports import UNCOVERED, CoverageReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,16 +24,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a state is drawn; what stands later in `LOOKS` is drawn over what stands before."""
+    """How a kind of stretch is drawn; what stands later in a mapping of looks is drawn over what stands before.
+
+    What is `calm` keeps its width however narrow it is, and the grid lies over it.
+    """
 
     colour: str
     label: str
+    calm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One series in a picture: its stretches (start, end, name of the look), and two short texts at the right."""
+
+    series: Series
+    start_us: int
+    end_us: int
+    stretches: Sequence[tuple[int, int, str]] = ()
+    texts: tuple[str, str] = ("", "")
+    is_bold: bool = False
 
 
 #: Told apart by colour-blind eyes and in print: light and dark alternate, and red never meets green.
 LOOKS: Final[dict[str, Look]] = {
-    State.COMPLETE: Look("#7FB8DA", "complete"),
-    State.NOT_LISTED: Look("#E4E4E4", "not listed then"),
+    State.COMPLETE: Look("#7FB8DA", "complete", calm=True),
+    State.NOT_LISTED: Look("#E4E4E4", "not listed then", calm=True),
     State.UNAVAILABLE: Look("#A8A8A8", "Binance offers it nowhere"),
     State.RETIRED: Look("#8C6D46", "given up on purpose"),
     State.EXCHANGE_GAP: Look("#F28E00", "exchange gap: Binance has no rows"),
@@ -54,18 +73,38 @@ def draw_coverage(report: CoverageReport, path: str | Path, *, title: str | None
 
     One row per series in the order of the report, with its share of the expected rows and its row count at the right.
     """
+    lanes = [
+        Lane(
+            entry.series,
+            entry.start_us,
+            entry.end_us,
+            [(stretch.start_us, stretch.end_us, str(stretch.state)) for stretch in entry.ranges],
+            (share := percent(entry.rows, entry.expected), f"{entry.rows:,}"),
+            share not in ("100%", "-"),
+        )
+        for entry in report.coverage
+    ]
+    draw(lanes, LOOKS, ("complete", "rows"), path, title=title or _title("Coverage", lanes))
+
+
+def draw(
+    lanes: Sequence[Lane], looks: Mapping[str, Look], heads: tuple[str, str], path: str | Path, *, title: str = ""
+) -> None:
+    """Write a picture of `lanes`, one row each, to `path` as a PNG; raises InputError where that cannot be written.
+
+    `heads` are the words above the two texts at the right; a `title` that ends in a colon gets what all series share.
+    """
     # The object API has no global state, so this is safe in any thread and beside anybody's pyplot.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    entries = report.coverage
-    rows_inches = min(max(len(entries), 1) * _row_inches(len(entries)), _MOST_INCHES)
-    figure, axes = _frame(entries, rows_inches)
-    start_us, end_us = _window(entries)
+    rows_inches = min(max(len(lanes), 1) * _row_inches(len(lanes)), _MOST_INCHES)
+    figure, axes = _frame(lanes, rows_inches)
+    start_us, end_us = _window(lanes)
     _axis_of_time(axes, start_us, end_us)
-    drawn = _bars(axes, entries, (end_us - start_us) / (_PLOT_INCHES * _DPI))
-    _labels(axes, entries, rows_inches)
-    _legend(axes, drawn, rows_inches)
-    axes.set_title(_plain(title or _title(entries)), loc="left", fontsize=11, pad=22)
+    drawn = _bars(axes, lanes, looks, (end_us - start_us) / (_PLOT_INCHES * _DPI))
+    _labels(axes, lanes, heads, rows_inches)
+    _legend(axes, drawn, looks, rows_inches)
+    axes.set_title(_plain(_title(title[:-1], lanes) if title.endswith(":") else title), loc="left", fontsize=11, pad=22)
     draft = Path(f"{path}.part")
     try:
         FigureCanvasAgg(figure)
@@ -87,7 +126,7 @@ def _row_inches(count: int) -> float:
     return next((inches for most, inches in _INCHES_PER_ROW if count <= most), 0.12)
 
 
-def _frame(entries: Sequence[SeriesCoverage], rows_inches: float) -> tuple[Figure, Axes]:
+def _frame(entries: Sequence[Lane], rows_inches: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     # The axes fill the figure: `bbox_inches="tight"` grows it by what the labels need.
@@ -102,7 +141,7 @@ def _frame(entries: Sequence[SeriesCoverage], rows_inches: float) -> tuple[Figur
     return figure, axes
 
 
-def _window(entries: Sequence[SeriesCoverage]) -> tuple[int, int]:
+def _window(entries: Sequence[Lane]) -> tuple[int, int]:
     start_us = min((entry.start_us for entry in entries), default=0)
     return start_us, max([start_us + HOUR_US, *(entry.end_us for entry in entries)])
 
@@ -124,27 +163,27 @@ def _axis_of_time(axes: Axes, start_us: int, end_us: int) -> None:
     axes.set_axisbelow(False)
 
 
-def _bars(axes: Axes, entries: Sequence[SeriesCoverage], us_per_pixel: float) -> list[str]:
-    """Draw every range; returns the states drawn, in the order of the legend."""
+def _bars(axes: Axes, lanes: Sequence[Lane], looks: Mapping[str, Look], us_per_pixel: float) -> list[str]:
+    """Draw every stretch; returns the looks drawn, in the order of the legend."""
     least_us = _LEAST_PIXELS * us_per_pixel
-    by_state: dict[str, list[tuple[int, float, float]]] = {}
-    for row, entry in enumerate(entries):
-        for stretch in entry.ranges:
-            start, end = max(stretch.start_us, entry.start_us), min(stretch.end_us, entry.end_us)
+    by_look: dict[str, list[tuple[int, float, float]]] = {}
+    for row, lane in enumerate(lanes):
+        for from_us, to_us, name in lane.stretches:
+            start, end = max(from_us, lane.start_us), min(to_us, lane.end_us)
             if start >= end:
                 continue
             width: float = end - start
             first: float = start
-            if stretch.state != State.COMPLETE and width < least_us:
-                first = max(entry.start_us, min(start + width / 2 - least_us / 2, entry.end_us - least_us))
+            if width < least_us and not looks.get(name, _UNKNOWN).calm:
+                first = max(lane.start_us, min(start + width / 2 - least_us / 2, lane.end_us - least_us))
                 width = least_us
-            by_state.setdefault(str(stretch.state), []).append((row, first, width))
-    order = [*LOOKS, *sorted(set(by_state) - set(LOOKS))]
-    drawn = [state for state in order if state in by_state]
-    for depth, state in enumerate(drawn):
+            by_look.setdefault(name, []).append((row, first, width))
+    order = [*looks, *sorted(set(by_look) - set(looks))]
+    drawn = [name for name in order if name in by_look]
+    for depth, name in enumerate(drawn):
         # The grid (2.5) lies over what is long and calm, and under the gaps.
-        calm = state in (State.COMPLETE, State.NOT_LISTED)
-        _rectangles(axes, by_state[state], LOOKS.get(state, _UNKNOWN).colour, (1 if calm else 3) + depth / 100)
+        look = looks.get(name, _UNKNOWN)
+        _rectangles(axes, by_look[name], look.colour, (1 if look.calm else 3) + depth / 100)
     return drawn
 
 
@@ -161,37 +200,36 @@ def _rectangles(axes: Axes, stretches: list[tuple[int, float, float]], colour: s
     )
 
 
-def _labels(axes: Axes, entries: Sequence[SeriesCoverage], rows_inches: float) -> None:
-    points_per_row = 72 * rows_inches / max(len(entries), 1)
+def _labels(axes: Axes, lanes: Sequence[Lane], heads: tuple[str, str], rows_inches: float) -> None:
+    points_per_row = 72 * rows_inches / max(len(lanes), 1)
     size = max(min(points_per_row * 0.62, 9.0), 5.0)
     every = max(1, round(size * 1.15 / points_per_row + 0.49))
-    rows = range(0, len(entries), every)
-    shared = _shared(entries)
-    names = [_plain(_name(entries[row], shared)) for row in rows]
+    rows = range(0, len(lanes), every)
+    shared = _shared(lanes)
+    names = [_plain(_name(lanes[row], shared)) for row in rows]
     axes.set_yticks(list(rows), names, fontsize=size, fontfamily=_fonts(names))
     axes.tick_params(axis="y", length=0, pad=6)
     beside = axes.get_yaxis_transform()
     # Two columns, right-aligned, as a table would have them.
     for row in rows:
-        entry = entries[row]
-        share = percent(entry.rows, entry.expected)
-        weight = "normal" if share in ("100%", "-") else "bold"
-        axes.text(1.068, row, share, transform=beside, ha="right", va="center", fontsize=size, fontweight=weight)
-        axes.text(1.18, row, f"{entry.rows:,}", transform=beside, ha="right", va="center", fontsize=size)
-    if entries:
-        for x, head in ((1.068, "complete"), (1.18, "rows")):
+        first, second = lanes[row].texts
+        weight = "bold" if lanes[row].is_bold else "normal"
+        axes.text(1.068, row, first, transform=beside, ha="right", va="center", fontsize=size, fontweight=weight)
+        axes.text(1.18, row, second, transform=beside, ha="right", va="center", fontsize=size)
+    if lanes:
+        for x, head in zip((1.068, 1.18), heads, strict=True):
             axes.annotate(
                 head, (x, 1), (0, 4), "axes fraction", textcoords="offset points", ha="right", fontsize=7,
                 color="#666666",
             )  # fmt: skip
 
 
-def _legend(axes: Axes, drawn: Sequence[str], rows_inches: float) -> None:
+def _legend(axes: Axes, drawn: Sequence[str], looks: Mapping[str, Look], rows_inches: float) -> None:
     from matplotlib.patches import Patch
 
     if not drawn:
         return
-    handles = [Patch(facecolor=LOOKS.get(s, _UNKNOWN).colour, label=LOOKS[s].label if s in LOOKS else s) for s in drawn]
+    handles = [Patch(facecolor=looks.get(n, _UNKNOWN).colour, label=looks[n].label if n in looks else n) for n in drawn]
     axes.legend(
         handles=handles,
         loc="upper left",
@@ -208,7 +246,7 @@ def _legend(axes: Axes, drawn: Sequence[str], rows_inches: float) -> None:
 _PARTS: Final = ("market", "dataset", "symbol", "interval")
 
 
-def _shared(entries: Sequence[SeriesCoverage]) -> dict[str, str]:
+def _shared(entries: Sequence[Lane]) -> dict[str, str]:
     """What all series have in common (market, dataset, interval): said once, in the title."""
     shared = {}
     for part in ("market", "dataset", "interval"):
@@ -218,13 +256,13 @@ def _shared(entries: Sequence[SeriesCoverage]) -> dict[str, str]:
     return shared
 
 
-def _name(entry: SeriesCoverage, shared: dict[str, str]) -> str:
+def _name(entry: Lane, shared: dict[str, str]) -> str:
     return " ".join(text for part in _PARTS if part not in shared and (text := getattr(entry.series, part)))
 
 
-def _title(entries: Sequence[SeriesCoverage]) -> str:
-    words = " ".join(_shared(entries).values())
-    return f"Coverage: {words} (UTC)" if words else "Coverage (UTC)"
+def _title(what: str, lanes: Sequence[Lane]) -> str:
+    words = " ".join(_shared(lanes).values())
+    return f"{what}: {words} (UTC)" if words else f"{what} (UTC)"
 
 
 def _fonts(names: Sequence[str]) -> list[str]:

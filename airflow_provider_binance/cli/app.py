@@ -18,6 +18,9 @@ from airflow_provider_binance.logs import logging_to_stderr
 FAULT_STATUS = 70  # EX_SOFTWARE of sysexits.h
 _GO_ON = {
     "load": "what was committed stays; run the same command again to go on",
+    "repair": "what was committed stays; run the same command again to go on",
+    "verify": "what was committed stays; run the same command again",
+    "forget": "a series is forgotten whole or not at all; run the same command again to go on",
     "migrate": "a migration is in whole or not at all; run the same command again to go on",
 }
 

@@ -19,8 +19,12 @@ windows: a kline belongs to [START, END) by its open time. START and END are ISO
 (2024-01-01T00:00:00Z), days, months (2024-01: its first instant UTC, as END too), so long before now (90m, 12h, 30d,
 2w), now, or listing (START only). Without --end: now. Without --start: on from the last covered instant.
 """
+_THERE = """\
+Without --market, --symbol or --interval: all that the store has (forget needs market and symbols). Patterns match what
+the store has. Without --start and --end: everything that is there.
+"""
 _STATUS = """\
-exit status: 0 nothing unexplained; 2 bad arguments or input; 3 finished, but something unexplained remains;
+exit status: 0 nothing unexplained or different; 2 bad arguments or input; 3 finished, but something of that remains;
 4 Binance unreachable, refusing or banning; 5 store error; 130 on SIGINT, 143 on SIGTERM: what was committed stays.
 """
 
@@ -92,6 +96,16 @@ def parser_for(argv: Sequence[str]) -> Parser:
     coverage = command("coverage", "say what is there: ranges, rows, gaps with reasons", _WINDOWS + "\n" + _STATUS)
     _selection(coverage)
     coverage.add_argument("--plot", metavar="FILE.png", help="draw symbols × time, gaps coloured by reason")
+    repair = command("repair", "find and fill what is lacking inside what is covered", _THERE + "\n" + _STATUS)
+    _selection(repair)
+    _repairing(repair)
+    verify = command("verify", "compare the store with itself, its ledger and Binance", _THERE + "\n" + _STATUS)
+    _selection(verify)
+    _verifying(verify)
+    forget = command("forget", "delete rows and ledger of a selection together", _THERE + "\n" + _STATUS)
+    _selection(forget)
+    forget.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can answer")
+    forget.add_argument("--dry-run", action="store_true", help="only say how much it would be")
     migrate = command("migrate", "create or upgrade the tables of the store")
     migrate.add_argument("--sql", action="store_true", help="print the DDL, for a role that may not CREATE; do nothing")
     migrate.add_argument("--dialect", choices=("postgresql", "sqlite"), help="with --sql; default: the store's")
@@ -177,6 +191,28 @@ def _fetching(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--confirm", action="store_true", help="also re-load provisional ranges whose archive file is out now"
     )
+
+
+def _repairing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("repairing")
+    group.add_argument("--source", choices=("auto", "archive", "rest"), default="auto", help="force one source")
+    group.add_argument("--early", action="store_true", help="ask again for what is not due yet, too")
+    group.add_argument("--jobs", metavar="N", type=_jobs, default=4, help="fetches that run ahead (default 4)")
+
+
+def _verifying(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("verifying")
+    group.add_argument(
+        "--against",
+        metavar="SOURCE",
+        nargs="+",
+        action=_Words,
+        help="archive, rest or both: fetch every row again and compare",
+    )
+    group.add_argument("--fix", action="store_true", help="repair what can be, from the source that gave the rows")
+    group.add_argument("--adopt", action="store_true", help="take over rows that were there before the ledger")
+    group.add_argument("--plot", metavar="FILE.png", help="draw symbols × time, findings coloured by whose they are")
+    group.add_argument("--jobs", metavar="N", type=_jobs, default=4, help="fetches that run ahead (default 4)")
 
 
 def _jobs(text: str) -> int:

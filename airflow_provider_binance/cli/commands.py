@@ -11,25 +11,24 @@ from airflow_provider_binance.cli import tables
 from airflow_provider_binance.cli.dags import dags
 from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.cli.progress import progress_bar
+from airflow_provider_binance.cli.shared import refuse_plot, refuse_window, settings, tell_store
+from airflow_provider_binance.cli.upkeep import forget, repair, verify
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import IngestError, InputError
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.reports import SCHEMA
-from airflow_provider_binance.windows import Instant, check_window, parse_instant
 
 if TYPE_CHECKING:
     from airflow_provider_binance.reports import LoadReport
 
-SQLITE = "sqlite:///"
-
 
 def load(arguments: argparse.Namespace, output: Output) -> int:
     """`load`: bring a window of series into the store."""
-    config = _settings(arguments, output)
+    config = settings(arguments, output)
     wanted = {**_selection(arguments, config), **_fetching(arguments)}
-    _tell_store(config, output)
+    tell_store(config, output)
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
     try:
@@ -47,9 +46,9 @@ def load(arguments: argparse.Namespace, output: Output) -> int:
 
 def plan(arguments: argparse.Namespace, output: Output) -> int:
     """`plan`: say what `load` would fetch, and its cost."""
-    config = _settings(arguments, output)
+    config = settings(arguments, output)
     wanted = {**_selection(arguments, config), **_fetching(arguments)}
-    _tell_store(config, output)
+    tell_store(config, output)
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
     report = ingest.plan(**wanted, config=config)
@@ -59,12 +58,12 @@ def plan(arguments: argparse.Namespace, output: Output) -> int:
 
 def coverage(arguments: argparse.Namespace, output: Output) -> int:
     """`coverage`: say what is there, and draw it."""
-    config = _settings(arguments, output)
-    _check_window(arguments)
+    config = settings(arguments, output)
+    refuse_window(arguments)
     if arguments.plot:
-        _check_plot(arguments.plot)
+        refuse_plot(arguments.plot)
     dataset(arguments.dataset)
-    _tell_store(config, output)
+    tell_store(config, output)
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
     report = ingest.coverage(
@@ -88,7 +87,7 @@ def coverage(arguments: argparse.Namespace, output: Output) -> int:
 
 def migrate(arguments: argparse.Namespace, output: Output) -> int:
     """`migrate`: apply the missing migrations, or print the DDL."""
-    config = _settings(arguments, output)
+    config = settings(arguments, output)
     if arguments.dialect and not arguments.sql:
         raise InputError("--dialect goes with --sql; migrate itself follows the store")
     if arguments.sql:
@@ -101,7 +100,7 @@ def migrate(arguments: argparse.Namespace, output: Output) -> int:
             sql = f"{sql.rstrip()}\n\n{budget_sql()}"
         output.text({"schema": SCHEMA, "dialect": dialect, "sql": sql}, sql)
         return 0
-    _tell_store(config, output)
+    tell_store(config, output)
     from airflow_provider_binance import ingest
 
     applied = ingest.migrate(config=config)
@@ -113,7 +112,7 @@ def migrate(arguments: argparse.Namespace, output: Output) -> int:
 def doctor(arguments: argparse.Namespace, output: Output) -> int:
     """`doctor`: check everything that a load needs."""
     markets = [Market.parse(name) for name in arguments.market or Market]
-    config = _settings(arguments, output)
+    config = settings(arguments, output)
     from airflow_provider_binance.doctor import examine  # heavy, so after what can be refused without it
 
     report = examine(config, markets)
@@ -126,21 +125,13 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "load": load,
     "plan": plan,
     "coverage": coverage,
+    "repair": repair,
+    "verify": verify,
+    "forget": forget,
     "migrate": migrate,
     "doctor": doctor,
     "dags": dags,
 }
-
-
-def _settings(arguments: argparse.Namespace, output: Output) -> BinanceConfig:
-    config = BinanceConfig.load(
-        config_file=getattr(arguments, "config", None),
-        store_url=getattr(arguments, "store", None),
-        testnet=getattr(arguments, "testnet", None),
-        environment=getattr(arguments, "environment", None),
-    )
-    output.keep_secret(config.secrets())
-    return config
 
 
 def _selection(arguments: argparse.Namespace, config: BinanceConfig) -> dict[str, Any]:
@@ -157,7 +148,7 @@ def _selection(arguments: argparse.Namespace, config: BinanceConfig) -> dict[str
             f"--interval is missing, and {entry.name} have one: give one or more, or set BINANCE_TIMEFRAMES or "
             f"timeframes: in --config FILE"
         )
-    _check_window(arguments)
+    refuse_window(arguments)
     return {
         "market": market.value,
         "dataset": entry.name,
@@ -170,33 +161,3 @@ def _selection(arguments: argparse.Namespace, config: BinanceConfig) -> dict[str
 
 def _fetching(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in ("source", "reload", "confirm")}
-
-
-def _check_window(arguments: argparse.Namespace) -> None:
-    """Refuse what is wrong with any clock, before a server is asked for its own."""
-
-    def bound(name: str) -> Instant:
-        return parse_instant(getattr(arguments, name), now_us=lambda: 0, name=f"--{name}")
-
-    start, end = bound("start"), bound("end")
-    texts = (arguments.start or "", arguments.end or "")
-    if isinstance(start, int) and isinstance(end, int) and all(text.strip()[-1:] not in "mhdw" for text in texts):
-        check_window(start, end)
-
-
-def _check_plot(path: str) -> None:
-    target = Path(path)
-    if target.suffix.lower() != ".png":
-        name = f"{target.stem or 'coverage'}.png"
-        raise InputError(f"--plot={path!r}: the picture is a PNG, call it {name!r}")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"--plot={path!r}: there is no folder {str(target.absolute().parent)!r}")
-
-
-def _tell_store(config: BinanceConfig, output: Output) -> None:
-    """Say where a SQLite store given without a full path lies: it depends on the directory."""
-    if not config.store_url.startswith(SQLITE):
-        return
-    name = config.store_url.removeprefix(SQLITE).split("?")[0]
-    if name and name != ":memory:" and not Path(name).is_absolute():
-        output.note(f"store: {SQLITE}{Path(name).absolute()} (another one: --store URL or BINANCE_STORE_URL)")

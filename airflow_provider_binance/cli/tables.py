@@ -40,23 +40,13 @@ _SHOWN_GAPS = 50
 
 def load_lines(report: LoadReport) -> Iterator[str]:
     """What a load did, for people."""
-    rows = [
-        (
-            str(load.series),
-            span(load.start_us, load.end_us),
-            *(f"{n:,}" for n in (load.counts.rows_read, load.counts.rows_inserted, load.counts.rows_updated)),
-            f"{load.counts.rows_unchanged:,}",
-            _sources(load),
-        )
-        for load in report.loads
-    ]
-    yield from _table(("series", "window (UTC)", "read", "inserted", "updated", "unchanged", "from"), rows, "<<>>>><")
+    yield from load_rows(report.loads)
     yield from _gaps((load.series, gap) for load in report.loads for gap in load.gaps)
     yield from _lacks((load.series, lack) for load in report.loads for lack in load.archive_lacks)
     yield ""
     kept = report.counts.rows_kept
     if kept:
-        yield f"{_plural(kept, 'row')} differed from the source and were kept: a source of higher rank gave them."
+        yield f"{plural(kept, 'row')} differed from the source and were kept: a source of higher rank gave them."
     yield _load_verdict(report)
 
 
@@ -70,7 +60,7 @@ def doctor_lines(report: DoctorReport) -> Iterator[str]:
             yield f"{'':<{width + 6}}→ {check.remedy}"
     failed = [check.name for check in report.checks if not check.ok]
     yield ""
-    yield f"{_plural(len(failed), 'check')} failed: {', '.join(failed)}." if failed else "Nothing stands in the way."
+    yield f"{plural(len(failed), 'check')} failed: {', '.join(failed)}." if failed else "Nothing stands in the way."
 
 
 def _lacks(found: Iterable[tuple[Series, LackReport]]) -> Iterator[str]:
@@ -83,9 +73,24 @@ def _lacks(found: Iterable[tuple[Series, LackReport]]) -> Iterator[str]:
         (str(series), span(lack.start_us, lack.end_us), f"{lack.rows:,}", ", ".join(lack.files))
         for series, lack in lacks[:_SHOWN_GAPS]
     ]
-    yield from _table((), rows, "<<><")
+    yield from table((), rows, "<<><")
     if len(lacks) > _SHOWN_GAPS:
         yield f"… and {len(lacks) - _SHOWN_GAPS} more stretches (--json has them all)"
+
+
+def load_rows(loads: Sequence[SeriesLoad]) -> Iterator[str]:
+    """The table of what loads did, series by series."""
+    rows = [
+        (
+            str(load.series),
+            span(load.start_us, load.end_us),
+            *(f"{n:,}" for n in (load.counts.rows_read, load.counts.rows_inserted, load.counts.rows_updated)),
+            f"{load.counts.rows_unchanged:,}",
+            _sources(load),
+        )
+        for load in loads
+    ]
+    yield from table(("series", "window (UTC)", "read", "inserted", "updated", "unchanged", "from"), rows, "<<>>>><")
 
 
 def _load_verdict(report: LoadReport) -> str:
@@ -93,9 +98,9 @@ def _load_verdict(report: LoadReport) -> str:
         return "Nothing to do: no series is selected."
     if left := report.unexplained:
         states = sorted({str(gap.state) for _, gap in left})
-        names = _some(sorted({str(series) for series, _ in left}))
+        names = some(sorted({str(series) for series, _ in left}))
         return (
-            f"Not finished: {_plural(len(left), 'gap')} unexplained ({', '.join(states)}) in {names}. "
+            f"Not finished: {plural(len(left), 'gap')} unexplained ({', '.join(states)}) in {names}. "
             f"{_next_step([gap for _, gap in left])}"
         )
     if all(load.start_us >= load.end_us for load in report.loads):
@@ -104,8 +109,8 @@ def _load_verdict(report: LoadReport) -> str:
     if not counts.rows_read and not any(load.archive_files or load.rest_requests for load in report.loads):
         return "Nothing to do: everything was there already; nothing was fetched."
     explained = sum(len(load.gaps) for load in report.loads)
-    tail = f"; {_plural(explained, 'gap')} explained" if explained else ""
-    return f"Complete: {_plural(counts.rows_inserted, 'row')} inserted, {counts.rows_updated:,} updated{tail}."
+    tail = f"; {plural(explained, 'gap')} explained" if explained else ""
+    return f"Complete: {plural(counts.rows_inserted, 'row')} inserted, {counts.rows_updated:,} updated{tail}."
 
 
 def _next_step(gaps: Sequence[RangeReport]) -> str:
@@ -120,9 +125,9 @@ def _next_step(gaps: Sequence[RangeReport]) -> str:
 def _sources(load: SeriesLoad) -> str:
     parts = []
     if load.archive_files:
-        parts.append(f"{_plural(load.archive_files, 'archive file')}, {size(load.bytes_downloaded)}")
+        parts.append(f"{plural(load.archive_files, 'archive file')}, {size(load.bytes_downloaded)}")
     if load.rest_requests:
-        parts.append(f"{_plural(load.rest_requests, 'REST request')}, weight {load.weight_used}")
+        parts.append(f"{plural(load.rest_requests, 'REST request')}, weight {load.weight_used}")
     return "; ".join(parts) or "-"
 
 
@@ -134,7 +139,7 @@ def plan_lines(report: PlanReport) -> Iterator[str]:
             yield "  nothing to fetch"
         shown = plan.pieces if len(plan.pieces) <= _SHOWN_PIECES else plan.pieces[: _SHOWN_PIECES - 1]
         rows = [(span(p.start_us, p.end_us), p.source, p.ref, _cost(p)) for p in shown]
-        yield from (f"  {line}" for line in _table((), rows, "<<<<"))
+        yield from (f"  {line}" for line in table((), rows, "<<<<"))
         if len(plan.pieces) > len(shown):
             yield f"  … and {len(plan.pieces) - len(shown)} more pieces (--json has them all)"
     yield from (f"note: {note}" for note in report.notes)
@@ -145,16 +150,16 @@ def plan_lines(report: PlanReport) -> Iterator[str]:
         yield "Nothing to fetch: everything is there already."
         return
     yield (
-        f"Total: {_plural(pieces, 'piece')}; {_plural(int(totals['files']), 'archive file')}, "
-        f"{size(totals['bytes'])}; {_plural(int(totals['requests']), 'REST request')}, weight {totals['weight']:,.0f}; "
+        f"Total: {plural(pieces, 'piece')}; {plural(int(totals['files']), 'archive file')}, "
+        f"{size(totals['bytes'])}; {plural(int(totals['requests']), 'REST request')}, weight {totals['weight']:,.0f}; "
         f"about {duration(int(totals['seconds'] * SECOND_US))}. Nothing was fetched; `load` does it."
     )
 
 
 def _cost(piece: PieceReport) -> str:
     if piece.files:
-        return f"{_plural(piece.files, 'file')}, {size(piece.bytes)}"
-    return f"{_plural(piece.requests, 'request')}, weight {piece.weight}"
+        return f"{plural(piece.files, 'file')}, {size(piece.bytes)}"
+    return f"{plural(piece.requests, 'request')}, weight {piece.weight}"
 
 
 def coverage_lines(report: CoverageReport) -> Iterator[str]:
@@ -172,14 +177,14 @@ def coverage_lines(report: CoverageReport) -> Iterator[str]:
         )
         for entry in report.coverage
     ]
-    yield from _table(("series", "window (UTC)", "rows", "expected", "complete"), rows, "<<>>>")
+    yield from table(("series", "window (UTC)", "rows", "expected", "complete"), rows, "<<>>>")
     stretches = [(entry.series, stretch) for entry in report.coverage for stretch in entry.ranges]
     yield from _gaps((series, gap) for series, gap in stretches if gap.state != State.COMPLETE)
     yield ""
     left = [(series, gap) for series, gap in stretches if not gap.is_explained]
     if left:
-        names = _some(sorted({str(series) for series, _ in left}))
-        yield f"{_plural(len(left), 'gap')} unexplained in {names}: `load` with the same selection goes on there."
+        names = some(sorted({str(series) for series, _ in left}))
+        yield f"{plural(len(left), 'gap')} unexplained in {names}: `load` with the same selection goes on there."
     else:
         yield "Complete: every instant of the window has its rows or a reason why not."
 
@@ -220,9 +225,9 @@ def _because(evidence: str) -> str:
     facts = Evidence.parse(evidence)
     parts = []
     if facts.archive:
-        parts.append(f"not in {_some(facts.archive, 2)}")
+        parts.append(f"not in {some(facts.archive, 2)}")
     if facts.corrupt:
-        parts.append(f"unreadable: {_some(facts.corrupt, 2)}")
+        parts.append(f"unreadable: {some(facts.corrupt, 2)}")
     if facts.rest:
         asked = sorted({facts.rest[0], facts.rest[-1]})
         parts.append("no rows by REST at " + " and ".join(_moment(at - at % SECOND_US, whole=False) for at in asked))
@@ -282,12 +287,13 @@ def _gaps(gaps: Iterable[tuple[Series, RangeReport]]) -> Iterator[str]:
         )
         for series, gap in shown
     ]
-    yield from (f"  {line}" for line in _table((), rows, "<<><"))
+    yield from (f"  {line}" for line in table((), rows, "<<><"))
     if len(found) > len(shown):
         yield f"  … and {len(found) - len(shown):,} more (--json has them all)"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> Iterator[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> Iterator[str]:
+    """The rows in columns; `align` has `<` or `>` for each."""
     lines = [header, *rows] if header else list(rows)
     widths = [max(len(line[i]) for line in lines) for i in range(len(align))] if lines else []
     for line in lines:
@@ -295,9 +301,11 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> 
         yield "  ".join(cells).rstrip()
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def some(names: Sequence[str], most: int = 5) -> str:
+    """`a, b and 3 more`."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

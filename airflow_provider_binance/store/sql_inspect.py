@@ -38,11 +38,11 @@ class SqlInspector(SqlReader):
 
     @abstractmethod
     def _above(self, left: str, right: str, kind: Kind) -> str:
-        """Whether `left` > `right`, exactly; `right` may be 0, as may `left`."""
+        """Whether `left` > `right`, exactly; either may be 0. NULL where one of them is."""
 
     @abstractmethod
     def _malformed(self, dataset: Dataset) -> str:
-        """Whether a row (`d`) has a value that its column must not have, where types allow that; else false."""
+        """Whether a row (`d`) has a value that its column must not have, as far as its type allows that."""
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
@@ -172,9 +172,10 @@ class SqlInspector(SqlReader):
         if any(column.name == "close_time" for column in entry.columns):
             late = f"d.close_time >= {self._next_open(self._bucket(time, grid), grid)}"
             # NULL where the close is the regular one.
-            named.append(("open_time ≤ close_time < next open", f"coalesce(d.close_time < {time} OR {late}, false)"))
+            named.append(("open_time ≤ close_time < next open", f"(d.close_time < {time} OR {late})"))
         named.append(("every value as its column has it", self._malformed(entry)))
-        checks = ", ".join(check for _, check in named)
+        # NULL is not true, which is all that WHERE asks.
+        checks = ", ".join(f"coalesce({check}, false)" for _, check in named)
         lines = self._query(
             f"SELECT {self._us(time)}, {checks} FROM {self._data(entry)} "
             f"WHERE {where} AND ({' OR '.join(check for _, check in named)}) ORDER BY {time} LIMIT {MOST_ROWS}",

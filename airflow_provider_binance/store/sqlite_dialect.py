@@ -40,11 +40,11 @@ class SqliteDialect(SqlForgetter):
 
     def _above(self, left: str, right: str, kind: Kind) -> str:
         if kind is not Kind.DECIMAL:
-            return f"coalesce({left} > {right}, 0)"
+            return f"{left} > {right}"
         if "0" in (left, right):
-            return f"coalesce(CAST({left} AS REAL) > CAST({right} AS REAL), 0)"
+            return f"CAST({left} AS REAL) > CAST({right} AS REAL)"
         rough = f"CAST({left} AS REAL) - CAST({right} AS REAL)"
-        return f"coalesce({left} <> {right} AND ({rough} > 0 OR {rough} = 0 AND decimal_above({left}, {right})), 0)"
+        return f"{left} <> {right} AND ({rough} > 0 OR {rough} = 0 AND decimal_above({left}, {right}))"
 
     def _malformed(self, dataset: Dataset) -> str:
         checks = []

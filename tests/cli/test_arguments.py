@@ -44,7 +44,7 @@ def test_load_and_plan_take_the_same_arguments() -> None:
     ("words", "says"),
     [
         ((), "COMMAND"),
-        (("repair",), "invalid choice: 'repair'"),
+        (("stream",), "invalid choice: 'stream'"),
         (("load", "--jobs", "0"), "not a number from 1 to 64"),
         (("load", "--jobs", "many"), "not a number from 1 to 64"),
         (("load", "--source", "ftp"), "invalid choice: 'ftp'"),
@@ -89,5 +89,7 @@ def test_the_version_is_printed(run: Callable[..., Ran]) -> None:
 def test_help_lists_the_commands_of_this_version_only(run: Callable[..., Ran]) -> None:
     """What is not there is not advertised."""
     words = run("--help").out.split()
-    assert {"load", "plan", "coverage", "migrate", "simulate", "doctor", "dags"} <= set(words)
-    assert not {"repair", "verify", "forget", "stream"} & set(words)
+    assert {"load", "plan", "coverage", "repair", "verify", "forget", "migrate", "simulate", "doctor", "dags"} <= set(
+        words
+    )
+    assert not {"stream"} & set(words)
