@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: demo test lint types imports bench soak clean help setup
+.PHONY: demo test lint types imports matrix bench soak clean help setup
 
 help: ## Say what the targets do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ types: $(STAMP) ## Check the package's types (mypy, strict)
 
 imports: $(STAMP) ## Check that imports point one way
 	"$(BIN)/lint-imports"
+
+matrix: ## Run tests with the lowest and the latest dependencies (needs uv)
+	@bash scripts/matrix.sh
 
 bench: $(STAMP) ## Measure; writes benchmarks/RESULTS.md
 	@"$(BIN)/python" -m benchmarks.run

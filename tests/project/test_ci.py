@@ -93,7 +93,9 @@ def test_run_without_a_passed_test_fails(tmp_path: Path) -> None:
     assert printed[-1].startswith("CI FAILED")
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "types", "imports", "bench", "soak", "clean", "help"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "lint", "types", "imports", "matrix", "bench", "soak", "clean", "help"]
+)
 def test_make_knows_the_target(target: str) -> None:
     done = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", target], cwd=REPO, capture_output=True, text=True, timeout=30
