@@ -11,11 +11,12 @@ from airflow_provider_binance.simulator.book import Book
 from airflow_provider_binance.simulator.candles import Row, to_rows
 from airflow_provider_binance.simulator.clock import SimulatedClock
 from airflow_provider_binance.simulator.fault_names import VOIDED
+from airflow_provider_binance.simulator.fills import Trades
 from airflow_provider_binance.simulator.instruments import Instrument, make_instrument, parse_symbols
 from airflow_provider_binance.simulator.intervals import LENGTH_MS, floor_open
 from airflow_provider_binance.simulator.recordings import Recordings
 from airflow_provider_binance.simulator.synthetic import DEFAULT_TRADES_PER_MINUTE, SyntheticSeries
-from airflow_provider_binance.simulator.ticks import Ticks
+from airflow_provider_binance.simulator.ticks import Aggregates, Ticks
 
 SOURCES = frozenset({"rest", "monthly", "daily"})
 
@@ -205,6 +206,24 @@ class Exchange:
         hidden = [each for each in self.hidden if each.covers(market, symbol, interval)]
         needed = SOURCES if LENGTH_MS[interval] <= LENGTH_MS["1d"] else SOURCES - {"daily"}
         return [row for row in rows if row[6] < now_ms and not _hidden_everywhere(row[0], hidden, needed)]
+
+    def true_ticks(self, market: str, dataset: str, symbol: str, start_ms: int, end_ms: int) -> Trades | Aggregates:
+        """The ``trades`` or ``aggTrades`` of ``[start_ms, end_ms)`` up to now, hidden ones included.
+
+        Raises:
+            ValueError: another dataset, or a symbol that is not synthetic.
+        """
+        instrument = self.instruments.get((market, symbol))
+        ticks = None if instrument is None else self.ticks(instrument)
+        if ticks is None:
+            raise ValueError(f"the simulator makes no trades of {market}:{symbol}")
+        edges_us = start_ms * 1000 - 1, min(end_ms * 1000 - 1, self.clock.now_ms() * 1000 + 999)
+        if dataset == "trades":
+            return ticks.trades(*(ticks.trades_until(edge) for edge in edges_us))
+        if dataset == "aggTrades":
+            first, stop = (ticks.aggregates_until(edge) for edge in edges_us)
+            return ticks.aggregates(first, min(stop, ticks.aggregates_complete(self.clock.now_ms() * 1000 + 999)))
+        raise ValueError(f"{dataset!r} is neither trades nor aggTrades")
 
     def hide(self, hidden: Hidden) -> None:
         """Let rows be missing from some sources."""

@@ -89,7 +89,7 @@ def trades(exchange: Exchange, host: str, endpoint: str, parameters: Parameters,
 
     def fetch(first: int, last: int) -> _Rows:
         found = ticks.trades(first, last)
-        return _Rows(_trade_rows(ticks, found, unit_us), found.time_us)
+        return _Rows(trade_rows(ticks, found, unit_us), found.time_us)
 
     return _collect(page, fetch, exchange.hidden_times(instrument, "trades", "rest"))
 
@@ -127,7 +127,7 @@ def agg_trades(exchange: Exchange, host: str, parameters: Parameters, unit_us: i
 
     def fetch(first: int, last: int) -> _Rows:
         found = ticks.aggregates(first, last)
-        rows = _aggregate_rows(instrument, found, unit_us)
+        rows = aggregate_rows(instrument, found, unit_us)
         for row, time_us in zip(rows, found.time_us.tolist() if voided else (), strict=False):
             if _in(time_us, voided):
                 row |= VOID
@@ -196,7 +196,8 @@ def _texts(instrument: Instrument, values: Ints, decimals: int) -> list[str]:
     return decimal_texts(values, decimals, SPOT_DECIMALS if instrument.market == "spot" else decimals)
 
 
-def _trade_rows(ticks: Ticks, found: Trades, unit_us: int) -> list[dict[str, Any]]:
+def trade_rows(ticks: Ticks, found: Trades, unit_us: int) -> list[dict[str, Any]]:
+    """Trades as REST prints them; times in units of ``unit_us``."""
     instrument = ticks.instrument
     columns: dict[str, Any] = {
         "id": ticks.ids(found.ordinal).tolist(),
@@ -213,7 +214,8 @@ def _trade_rows(ticks: Ticks, found: Trades, unit_us: int) -> list[dict[str, Any
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _aggregate_rows(instrument: Instrument, found: Aggregates, unit_us: int) -> list[dict[str, Any]]:
+def aggregate_rows(instrument: Instrument, found: Aggregates, unit_us: int) -> list[dict[str, Any]]:
+    """Aggregates as REST prints them; times in units of ``unit_us``."""
     columns: dict[str, Any] = {
         "a": found.ordinal.tolist(),
         "p": price_texts(instrument, found.price),

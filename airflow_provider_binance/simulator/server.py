@@ -20,7 +20,9 @@ from airflow_provider_binance.simulator.exchange import SOURCES, Exchange, Hidde
 from airflow_provider_binance.simulator.instruments import DEFAULT_SYMBOLS
 from airflow_provider_binance.simulator.limits import WeightLimiter
 from airflow_provider_binance.simulator.recordings import Recordings
+from airflow_provider_binance.simulator.rest_trades import aggregate_rows, trade_rows
 from airflow_provider_binance.simulator.synthetic import DEFAULT_TRADES_PER_MINUTE
+from airflow_provider_binance.simulator.ticks import Aggregates
 from airflow_provider_binance.simulator.wire import RequestRecord
 
 Moment = str | int | datetime
@@ -169,6 +171,25 @@ class Simulator:
         with self.server.lock:
             rows = self.server.exchange.truth(market, symbol, interval, to_ms(start), to_ms(end))
         return [list(row) for row in rows]
+
+    def true_ticks(
+        self, market: str, dataset: str, symbol: str, start: Moment, end: Moment, *, microseconds: bool = False
+    ) -> list[dict[str, Any]]:
+        """The ``trades`` or ``aggTrades`` of ``[start, end)`` up to now, as REST prints them, whatever is hidden.
+
+        Raises:
+            ValueError: another dataset, or a symbol that is not synthetic.
+        """
+        unit_us = 1 if microseconds else 1000
+        exchange = self.server.exchange
+        with self.server.lock:
+            found = exchange.true_ticks(market, dataset, symbol, to_ms(start), to_ms(end))
+            instrument = exchange.instruments[market, symbol]
+            if isinstance(found, Aggregates):
+                return aggregate_rows(instrument, found, unit_us)
+            ticks = exchange.ticks(instrument)
+            assert ticks is not None
+            return trade_rows(ticks, found, unit_us)
 
     def hide(
         self,

@@ -218,3 +218,21 @@ def test_symbols_without_a_future(ask: Ask) -> None:
     """A delisted spot symbol still has its last trades."""
     rows = ask("/api/v3/trades", symbol="OLDUSDT", limit=5).json()
     assert to_ms("2021-05-01") - 10 * 60_000 < rows[-1]["time"] < to_ms("2021-05-01")
+
+
+def test_truth_of_ticks(ask: Ask, simulator: Simulator) -> None:
+    """What a test compares with: the same rows, hidden or not, up to now."""
+    window = {"startTime": NOW_MS - 60_000, "endTime": NOW_MS + 60_000}
+    for market in ("spot", "um", "cm"):
+        rows = ask(f"{PREFIX[market]}/aggTrades", symbol=SYMBOL[market], limit=1000, **window).json()
+        simulator.add_fault(f"missing-rest={market}:{SYMBOL[market]}:*:2026-11-20T00:00..2026-11-21T00:00")
+        assert simulator.true_ticks(market, "aggTrades", SYMBOL[market], NOW_MS - 60_000, NOW_MS + 60_000) == rows
+        simulator.clear_faults()
+        newest = ask(f"{PREFIX[market]}/trades", symbol=SYMBOL[market], limit=1000).json()
+        begin = newest[0]["time"] + 1
+        truth = simulator.true_ticks(market, "trades", SYMBOL[market], begin, NOW_MS + 1)
+        assert truth == [row for row in newest if row["time"] >= begin]
+    with pytest.raises(ValueError, match="neither"):
+        simulator.true_ticks("spot", "depth", "BTCUSDT", START, NOW_MS)
+    with pytest.raises(ValueError, match="NOSUCH"):
+        simulator.true_ticks("spot", "trades", "NOSUCH", START, NOW_MS)
