@@ -24,6 +24,7 @@ from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
 from airflow_provider_binance.outcome import load_reports, pieces
 from airflow_provider_binance.planner import SourceChoice, piece_report
+from airflow_provider_binance.planning import plan_all
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import CoverageRange, Kline, Series, State
 from airflow_provider_binance.registry import dataset as registered
@@ -43,7 +44,6 @@ from airflow_provider_binance.tasks import (
     When,
     instants,
     names_of,
-    plan_all,
     resolved_start,
     select,
 )

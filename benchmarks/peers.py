@@ -8,6 +8,7 @@ the variant says that they are off.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -145,11 +146,13 @@ def section(results: list[Result], rows: int) -> list[str]:
     """The part of RESULTS.md that tells it."""
     head = ("way", "from", "into", "rows/s", "ours is so many times as fast")
     table = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines(results))]
+    load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     about = f"""\
 {rows:,} klines of one symbol from servers on loopback, by turns in each round; each tool in a process of its own,
 imports not counted. Tools are unmodified but for their hosts. “As shipped” has the tool's own sleeps and limiters in
 its time. Ours alone loads a keyed, exact table with a ledger, and can be repeated or killed; it verifies each file
-against its checksum, and so does binance-vision."""
+against its checksum, and so does binance-vision. Load average at the end {load}; more than 2 means that the machine had
+other work at the same time."""
     return [
         "## Peers",
         "",
