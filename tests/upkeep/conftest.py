@@ -62,12 +62,15 @@ class Shop:
     def state(self) -> str:
         """A digest of all rows and of what coverage says, but for when it was asked."""
         rows = select(self.url, 'SELECT * FROM klines ORDER BY market, symbol, "interval", open_time')
-        ranges = select(
+        return hashlib.sha256(repr((_plain(rows), self.ranges())).encode()).hexdigest()
+
+    def ranges(self) -> list[tuple[Any, ...]]:
+        """What coverage says, but for its evidence and when it was asked."""
+        return select(
             self.url,
             'SELECT market, symbol, "interval", range_start, range_end, state, row_count, confirmed_by FROM coverage '
             'ORDER BY market, symbol, "interval", range_start',
         )
-        return hashlib.sha256(repr((_plain(rows), ranges)).encode()).hexdigest()
 
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[tuple[str, ...]]:

@@ -212,3 +212,22 @@ def test_what_cannot_be_meant_is_refused(shop):
         it.verify(against="ftp")
     with pytest.raises(InputError, match="nothing of"):
         it.verify(symbols="NOSUCH")
+
+
+def test_a_file_that_was_replaced_is_told_and_taken_over(shop):
+    """New bytes: the ledger's hash is not the archive's any more. With the same rows that is explained; where rows
+    were corrected it is Binance's, open until they are loaded, and the ledger then names the new file."""
+    it = shop()
+    it.load(**DAY)
+    hashes = it.sql("SELECT DISTINCT confirmed_by FROM coverage ORDER BY 1")
+    it.sim.add_fault("republished=BTCUSDT:1m:2024-06-10T00:00:00Z..2024-06-11T00:00:00Z")
+    same = it.verify(against="archive")
+    assert told(same.findings) == [("republished", "binance", "explained")]
+    it.sim.clear_faults()
+    it.sim.add_fault("corrected=BTCUSDT:1m:2024-06-10T07:00:00Z..2024-06-10T07:05:00Z")
+    report = it.verify(against="archive")
+    assert ("republished", "binance", "open") in told(report.findings)
+    assert {blame for _, blame, _ in told(report.findings)} == {"binance"}
+    assert ("republished", "binance", "fixed") in told(it.verify(against="archive", fix=True).findings)
+    assert it.sql("SELECT DISTINCT confirmed_by FROM coverage ORDER BY 1") != hashes
+    assert it.verify(against="archive").findings == ()
