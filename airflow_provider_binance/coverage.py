@@ -27,6 +27,9 @@ _RANK = {
     State.COMPLETE: 3,
 }
 
+#: States that are asked about again, when their next check is due.
+_WAITING = frozenset({State.UNPUBLISHED, State.FAILED})
+
 Stretch = tuple[int, int, str, str]
 
 
@@ -65,7 +68,7 @@ def erased(
 
 
 def missing(window: tuple[int, int], ranges: Iterable[CoverageRange], now_us: int) -> list[tuple[int, int]]:
-    """What a load of `window` has to try: all that is neither settled nor unpublished with its next check to come."""
+    """What a load of `window` has to try: all that is neither settled nor waiting for its next check."""
     done = (r for r in ranges if r.state in SETTLED or _is_waiting(r, now_us))
     gaps: list[tuple[int, int]] = []
     at, end = window
@@ -127,7 +130,7 @@ def _read(evidence: str) -> object:
 
 
 def _is_waiting(known: CoverageRange, now_us: int) -> bool:
-    return known.state == State.UNPUBLISHED and known.next_check_at_us is not None and known.next_check_at_us > now_us
+    return known.state in _WAITING and known.next_check_at_us is not None and known.next_check_at_us > now_us
 
 
 def _lay(

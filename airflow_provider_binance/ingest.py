@@ -93,7 +93,8 @@ def load(
         end: likewise; None is now. A kline belongs to the window by its open_time, and only closed ones are stored.
         source: `auto` picks the cheapest per piece; `archive` or `rest` forces one.
         reload: ignore coverage, fetch and compare again.
-        confirm: also re-load provisional ranges whose archive file is out now, up to 40 days before the window too.
+        confirm: also re-load provisional ranges whose archive file is out now, and compare again what the archive has
+            published anew since it was read; up to 40 days before the window too.
         jobs: how many fetches run ahead.
         connections: how many series are written at once, each over a connection of its own (SQLite: always one).
 

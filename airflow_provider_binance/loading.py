@@ -100,7 +100,7 @@ class Loader:
                 self._settle(task)
                 continue
             # The rows are there already: what no file has of them is kept.
-            task.tally.lacking += [lack for stretch in task.left for lack in _lacking(task, stretch)]
+            task.tally.lacking += [lack for stretch in task.left for lack in self._lacking(task, stretch)]
         for error in self.failed.values():
             raise error
 
@@ -222,11 +222,23 @@ class Loader:
             task.tally.lacking += [
                 lack
                 for start_us, end_us in scan.complete()
-                for lack in _lacking(task, replace(stretch, start_us=start_us, end_us=end_us))
+                for lack in self._lacking(task, replace(stretch, start_us=start_us, end_us=end_us))
             ]
         path = dataset(task.series.dataset).rest[Market(task.series.market)].path
         line = LedgerLine(Source.REST, f"{path} requests={fetched.requests}", task.now_us, self.run_ref)
         self._commit(task, unit.stretches[0].start_us, unit.stretches[-1].end_us, rows, line, coverage)
+
+    def _lacking(self, task: SeriesTask, stretch: Stretch) -> Iterator[LackReport]:
+        """The rows of the stretch, if verified files that lack them were read by now, or just now to confirm them."""
+        names = stretch.evidence.archive
+        if not names or (task.confirms and not task.read & set(names)):
+            return
+        rows = task.interval.count(stretch.start_us, stretch.end_us)
+        if task.confirms:
+            [rows] = self.store.row_counts(task.series.dataset, task.series, [(stretch.start_us, stretch.end_us)])
+        if rows:
+            log.warning("%s lacks %d klines of %s: they are kept", " and ".join(names), rows, task.series)
+            yield LackReport(stretch.start_us, stretch.end_us, rows, names)
 
     def _commit(
         self,
@@ -301,15 +313,6 @@ def _found(
         task.left.append(gap)
         if not task.confirms:
             yield hole(gap, task.now_us)
-
-
-def _lacking(task: SeriesTask, stretch: Stretch) -> Iterator[LackReport]:
-    """The rows of the stretch, if verified files that lack them were read by now, or just now to confirm them."""
-    names = stretch.evidence.archive
-    if names and (not task.confirms or task.read & set(names)):
-        rows = task.interval.count(stretch.start_us, stretch.end_us)
-        log.warning("%s lacks %d klines of %s that REST has: they are kept", " and ".join(names), rows, task.series)
-        yield LackReport(stretch.start_us, stretch.end_us, rows, names)
 
 
 def _without(stretches: Iterable[Stretch], pieces: Iterable[Piece]) -> list[Stretch]:

@@ -14,6 +14,7 @@ from airflow_provider_binance.market import INTERVALS, MINUTE_US, iso
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import RestPiece, SourceChoice, plan_stretches
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
+from airflow_provider_binance.republished import republished_tasks
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.symbols import is_name, spelled
 from airflow_provider_binance.tasks import (
@@ -59,6 +60,8 @@ def plan_all(runtime: Runtime, selection: Selection) -> list[Planned]:
         found |= _plan_each(runtime, selection, _without_plan(ledger, found), exact_us, is_exact=True)
     planned = [entry for entry in found.values() if entry is not None]
     _add_confirmations(runtime, selection, planned)
+    if selection.confirm and not selection.reload and runtime.archive_allowed:
+        _add_republished(runtime, planned)
     return planned
 
 
@@ -195,6 +198,14 @@ def _add_confirmations(runtime: Runtime, selection: Selection, planned: Iterable
             task.stretches[at] = replace(stretch, evidence=Evidence(archive=tuple(sorted(read))))
         if task.first_pieces():
             entry.tasks.append(task)
+
+
+def _add_republished(runtime: Runtime, planned: Iterable[Planned]) -> None:
+    """Add tasks that read what the archive has published again since it was read."""
+    entries = {entry.series: entry for entry in planned if entry.start_us < entry.end_us}
+    windows = {series: (entry.start_us - CONFIRM_BACK_US, entry.end_us) for series, entry in entries.items()}
+    for task in republished_tasks(runtime, windows):
+        entries[task.series].tasks.append(task)
 
 
 def _needs_nothing(selection: Selection, ranges: Iterable[CoverageRange], start_us: int, end_us: int) -> bool:

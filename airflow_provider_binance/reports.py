@@ -40,7 +40,7 @@ class RangeReport:
 
 @dataclass(frozen=True, slots=True)
 class LackReport:
-    """Rows that are kept though the verified archive files in `files` lack them: REST has them."""
+    """Rows that are kept though the verified archive files in `files` lack them: REST, or another file, has them."""
 
     start_us: int
     end_us: int

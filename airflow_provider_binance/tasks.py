@@ -161,7 +161,7 @@ def touching(
 
 def due(known: CoverageRange, choice: SourceChoice) -> CoverageRange:
     """The range, due at once if it waits only because another source than the one now chosen had been forced."""
-    waits = known.state is State.UNPUBLISHED and known.next_check_at_us is not None
+    waits = known.state in (State.UNPUBLISHED, State.FAILED) and known.next_check_at_us is not None
     if waits and Evidence.parse(known.evidence).forced not in ("", choice):
         return replace(known, next_check_at_us=None)
     return known

@@ -24,6 +24,8 @@ RANK = {
     "retired": 3,
     "complete": 3,
 }
+#: With its next check to come, such a range is left alone.
+WAITING = {"unpublished", "failed"}
 
 
 def grid(start: int, end: int) -> int:
@@ -44,7 +46,7 @@ def ranges(draw: st.DrawFn) -> CoverageRange:
         confirmed_by=draw(st.sampled_from([None, "sha1", "sha2"])) if complete else None,
         evidence=draw(st.sampled_from(["", '{"a": 1}'])),
         checked_at_us=draw(st.integers(0, 5)),
-        next_check_at_us=draw(st.sampled_from([None, 7, 9])) if state == State.UNPUBLISHED else None,
+        next_check_at_us=draw(st.sampled_from([None, 7, 9])) if state in WAITING else None,
     )
 
 
@@ -101,7 +103,7 @@ def test_missing_and_stretches_partition_the_window(incoming: list[CoverageRange
     gaps = missing(window, known, now)
     wanted = {
         c for c in range(*window)
-        if c not in cells or not (cells[c][0] in SETTLED or (cells[c][0] == "unpublished" and (cells[c][3] or 0) > now))
+        if c not in cells or not (cells[c][0] in SETTLED or (cells[c][0] in WAITING and (cells[c][3] or 0) > now))
     }  # fmt: skip
     assert {c for start, end in gaps for c in range(start, end)} == wanted
     assert all(x[1] < y[0] for x, y in pairwise(gaps))

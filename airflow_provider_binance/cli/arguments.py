@@ -189,7 +189,9 @@ def _fetching(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--reload", action="store_true", help="ignore coverage: fetch and compare again")
     group.add_argument(
-        "--confirm", action="store_true", help="also re-load provisional ranges whose archive file is out now"
+        "--confirm",
+        action="store_true",
+        help="also re-load provisional ranges whose archive file is out now, and files that were published anew",
     )
 
 

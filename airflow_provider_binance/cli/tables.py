@@ -68,7 +68,7 @@ def _lacks(found: Iterable[tuple[Series, LackReport]]) -> Iterator[str]:
     if not lacks:
         return
     yield ""
-    yield "rows that the archive's files lack, kept since REST has them:"
+    yield "rows that the archive's files lack, kept since another source has them:"
     rows = [
         (str(series), span(lack.start_us, lack.end_us), f"{lack.rows:,}", ", ".join(lack.files))
         for series, lack in lacks[:_SHOWN_GAPS]
@@ -115,6 +115,8 @@ def _load_verdict(report: LoadReport) -> str:
 
 def _next_step(gaps: Sequence[RangeReport]) -> str:
     asked = [Evidence.parse(gap.evidence) for gap in gaps if gap.state == State.UNPUBLISHED]
+    if any(gap.state == State.FAILED for gap in gaps):
+        return "Run the same command again after a quarter of an hour, or at once with --reload."
     if len(asked) < len(gaps):
         return "Run the same command again; what is there already is not fetched again."
     times = [next_check(evidence, evidence.rest[-1]) for evidence in asked if evidence.rest]

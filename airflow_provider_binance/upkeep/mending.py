@@ -21,6 +21,7 @@ from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import Preferred, SourceChoice, plan_stretches
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, Source, State
+from airflow_provider_binance.republished import republished_tasks
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.inspection import Audit
 from airflow_provider_binance.tasks import Planned, Selection, add_task, due, provisional, with_evidence
@@ -39,7 +40,7 @@ class Order:
 
     `reload`: ask for the rows again, where they came from or whom `told` names. `lost`: complete by the ledger and
     without rows. `foreign`: rows that `refused_by` has not. `gaps`: fill what is due; `early`: what is not due, too.
-    `confirm`: have what is provisional confirmed by its file, if that is out.
+    `confirm`: have what is provisional confirmed by its file, if that is out, and read files that are published again.
     """
 
     series: Series
@@ -96,9 +97,12 @@ def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
     series, audit = order.series, order.audit
     bounds = ledgered(audit) or (audit.start_us, audit.start_us)
     entry = Planned(series, *_hull([bounds, *order.reload, *order.lost]), [])
-    if not _has_work(order, bounds):
-        return entry
     market, grid = Market(series.market), INTERVALS[series.interval]
+    again_published: list[SeriesTask] = []
+    if order.confirm and runtime.archive_allowed and bounds[0] < bounds[1]:
+        again_published = republished_tasks(runtime, {series: bounds})
+    if not (again_published or _has_work(order, bounds)):
+        return entry
     now_us = runtime.now_us(market)
     runtime.refuse_foreign()
     ranges: Sequence[CoverageRange] = audit.ranges
@@ -133,6 +137,7 @@ def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
         for task in entry.tasks:
             task.sources = replace(task.sources, preferred=preferred)
     if order.confirm and runtime.archive_allowed:
+        entry.tasks += again_published
         unconfirmed = list(provisional(runtime, series, ranges, *bounds))
         eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us)
         if unconfirmed and plan_stretches(series, unconfirmed, eyes, now_us):

@@ -60,7 +60,9 @@ def test_unexplained_gaps_say_which_and_when_to_try_again() -> None:
     assert "again after 2024-02-01 00:15 UTC" in verdict
     failed = text_of(LoadReport((a_load(gap, stretch("2024-01-01", "2024-01-02", State.FAILED)),))).splitlines()[-1]
     assert "2 gaps unexplained (failed, unpublished)" in failed
-    assert "Run the same command again; what is there already is not fetched again." in failed
+    assert "Run the same command again after a quarter of an hour, or at once with --reload." in failed
+    left = text_of(LoadReport((a_load(gap, stretch("2024-01-01", "2024-01-02", "uncovered")),))).splitlines()[-1]
+    assert "Run the same command again; what is there already is not fetched again." in left
 
 
 def test_unexplained_gaps_come_first_and_are_never_cut_off() -> None:

@@ -56,15 +56,24 @@ def test_a_file_that_stays_broken_is_replaced_by_rest_and_remembered(bench, faul
     assert it.sql("select distinct source from ingest_log") == [("rest",)]
 
 
-def test_a_file_that_stays_broken_is_failed_when_the_archive_is_forced(bench):
-    """No other source may be asked: exit 3, and the next load tries afresh."""
+@pytest.mark.parametrize("way", ["later", "reload", "rest"])
+def test_a_file_that_stays_broken_is_failed_when_the_archive_is_forced(bench, way):
+    """No other source may be asked: exit 3; it is tried afresh when due, by a reload or another source at once."""
     it = bench()
     it.sim.add_fault("corrupt-zip")
     report = it.load(source="archive", **DAY)
     assert report.exit_status == 3
     assert [gap.state for gap in report.loads[0].gaps] == ["failed"]
+    assert it.load(source="archive", **DAY).exit_status == 3
+    assert it.asked(".zip") == []
     it.sim.clear_faults()
-    assert it.load(source="archive", **DAY).counts.rows_inserted == 1440
+    if way == "later":
+        it.sim.set_clock("2024-06-15T12:45:30Z")
+        assert it.load(source="archive", **DAY).counts.rows_inserted == 1440
+    elif way == "reload":
+        assert it.load(source="archive", reload=True, **DAY).counts.rows_inserted == 1440
+    else:
+        assert it.load(source="rest", **DAY).counts.rows_inserted == 1440
 
 
 @pytest.mark.parametrize("fault", ["http=503:2", "reset=2", "truncate=2"])
