@@ -4,8 +4,8 @@
 
 Told with `kill`, it sends itself SIGKILL the n-th time it comes to a point; the marker file is written before. In the
 file `places` it keeps the name of what it is doing, for whoever kills it from outside. `file_size` limits its files.
-`begin_at` makes several of them begin at once. What a failed load says goes to stderr, its exit status is the command
-line's.
+`begin_at` makes several of them begin at once; `work` is `load`, `repair` or `verify`. What a failed one says goes to
+stderr, its exit status is the command line's.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def main(text: str) -> int:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     time.sleep(max(0.0, order.get("begin_at", 0) - time.time()))
     try:
-        return ingest.load(**order["load"], config=BinanceConfig(**order["config"])).exit_status
+        work = {"load": ingest.load, "repair": ingest.repair, "verify": ingest.verify}[order.get("work", "load")]
+        return work(**order["load"], config=BinanceConfig(**order["config"])).exit_status
     except IngestError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_status

@@ -215,9 +215,7 @@ def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-@pytest.mark.parametrize(
-    "free", [30_000, 600_000, *(pytest.param(n, marks=pytest.mark.soak) for n in (0, 200_000, 900_000))]
-)
+@pytest.mark.parametrize("free", [600_000, *soaked(0, 30_000, 200_000, 900_000)])
 def test_the_disk_of_a_sqlite_store_is_full(make_scene: MakeScene, tmp_path: Path, free: int) -> None:
     """As the tables are made, or in the middle of the rows; with room, the next load goes on from the ledger."""
     with small_disk(tmp_path / "disk", 16) as disk:
