@@ -59,6 +59,7 @@ def _text(results: dict[str, Any]) -> str:
         for name in (_PLAIN, _SAME, _FRESH, _AGAIN, _LACKING)
     ]  # fmt: skip
     warm, plan, daily, memory = pg.warm, results["planner"], results["daily"], results["memory"]
+    verified = results["verify"]
     lines: list[Line] = [
         ("fresh load ÷ bare COPY into the plain table", "≥ 0.8", ratio(took[_PLAIN], took[_FRESH]).text()),
         ("fresh load ÷ bare COPY into our table", "≥ 0.85 (next)", ratio(took[_SAME], took[_FRESH]).text()),
@@ -76,6 +77,10 @@ def _text(results: dict[str, Any]) -> str:
         ("second run, ledger warm: seconds", "≤ 0.3 (next)", Spread.of(warm["seconds"]).text("{:.3f}")),
         ("second run: requests, bytes, rows read, rows changed (the server's count)", "0, 0, 0, 0",
          f"{warm['requests']}, {warm['bytes']}, {warm['rows']}, {warm['changes']}"),
+        (f"verify a symbol-year of {verified['interval']} ({verified['rows']:,} klines), s", "< 10",
+         Spread.of(verified["alone"]).text()),
+        (f"the same with {', '.join(verified['longer'])} added up from it, s", "",
+         Spread.of(verified["all"]).text()),
         ("SQLite, fresh ÷ plain upsert", "≥ 0.8 (next)", _sqlite(lite, results["sqlite_rows"], "")),
         ("SQLite, again ÷ plain upsert", "≥ 0.8 (next)", _sqlite(lite, results["sqlite_rows"], " again")),
         *((f"memory of `binance-ingest load`, {name}, MB", "≤ 200", f"{peak / 1e6:.0f}")

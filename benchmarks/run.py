@@ -15,6 +15,7 @@ from benchmarks.database import Bench
 from benchmarks.measure import Took
 from benchmarks.planning import daily, plan_universe
 from benchmarks.venue import Venue, venue
+from benchmarks.verifying import verify_year
 from benchmarks.workload import Workload, workload
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             bench.warm(here, options.rounds)
             results["postgres"] = bench.figures
             del bench
+            results["verify"] = verify_year(url, options.files, options.interval, options.rounds)
         part = workload(options.files, max(1, work.months // 4), options.interval)
         results["sqlite"], results["sqlite_rows"] = _sqlite(part, options.rounds, folder), part.rows
         if not options.quick:
