@@ -58,6 +58,23 @@ def test_every_argument_of_the_operator_stands_in_the_readme():
             assert f"`{parameter.default}`" in row
 
 
+@pytest.mark.parametrize("name", ["BinanceRepairOperator", "BinanceVerifyOperator"])
+def test_every_argument_of_the_upkeep_operators_stands_in_the_readme(name: str):
+    """Those that they share with the load by name, their own with their defaults."""
+    from airflow_provider_binance.operators import binance
+
+    operator = getattr(binance, name)
+    about = README[README.index("`BinanceRepairOperator` and `BinanceVerifyOperator` take") :]
+    about = about[: about.index("\n\n", about.index("| argument of"))]
+    for field in operator.template_fields:
+        assert f"`{field}`" in about
+    rows = about[about.index(f"| `{name}` |") :].splitlines()
+    for field, parameter in inspect.signature(operator.__init__).parameters.items():
+        if field not in ("self", "kwargs"):
+            [row] = [row for row in rows if row.split("|")[2].strip() == f"`{field}`"]
+            assert f"`{parameter.default}`" in row
+
+
 def test_every_argument_of_the_sensor_stands_in_the_readme():
     """Those that it shares with the operator by name, the others with their defaults."""
     from airflow_provider_binance.sensors.binance import BinanceArchiveFileSensor

@@ -204,3 +204,31 @@ def _later(first: Instant, since: Instant) -> Instant:
 
 def _now_us(hook: BinanceHook, market: str) -> Callable[[], int]:
     return lambda: to_us(hook.server_now(market))
+
+
+def stored_chunks(
+    hook: BinanceHook, *, market: Any = None, symbols: Any = None, intervals: Any = None, most: int = 16
+) -> list[dict[str, Any]]:
+    """What the ingest database has of a selection as `{"market", "symbols"}`, at most `most`, about equally long.
+
+    Raises:
+        InputError: an unknown market or interval, or a symbol that the store does not have.
+    """
+    from airflow_provider_binance.runtime import Runtime
+    from airflow_provider_binance.upkeep.choosing import chosen, wanted
+
+    with Runtime(hook.store_config) as runtime:
+        words = wanted(market or None, "klines", symbols or None, intervals or None, None, None, lambda: 0)
+        names: dict[str, list[str]] = {}
+        for series in chosen(runtime.store, words):
+            if series.symbol not in names.setdefault(series.market, []):
+                names[series.market].append(series.symbol)
+    total = sum(map(len, names.values()))
+    size = max(1, -(-total // most))
+    while sum(-(-len(some) // size) for some in names.values()) > max(most, len(names)):
+        size += 1
+    return [
+        {"market": market, "symbols": some[at : at + size]}
+        for market, some in names.items()
+        for at in range(0, len(some), size)
+    ]

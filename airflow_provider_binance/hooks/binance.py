@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from binance.client import Client
 
     from airflow_provider_binance.config import BinanceConfig
+    from airflow_provider_binance.findings import RepairReport, VerifyReport
     from airflow_provider_binance.records import Kline
     from airflow_provider_binance.reports import LoadReport, PlanReport
     from airflow_provider_binance.rest.client import BinanceRest
@@ -134,6 +135,18 @@ class BinanceHook(BaseHook):
         from airflow_provider_binance import ingest
 
         return ingest.load(market=market, symbols=symbols, **self._defaults(arguments))
+
+    def repair(self, **arguments: Any) -> RepairReport:
+        """Fill what is lacking inside what the ingest database covers; arguments as of `ingest.repair`."""
+        from airflow_provider_binance import ingest
+
+        return ingest.repair(**{"priority": "repair", **arguments, "config": self.store_config})
+
+    def verify(self, **arguments: Any) -> VerifyReport:
+        """Compare the ingest database with itself, its ledger and Binance; arguments as of `ingest.verify`."""
+        from airflow_provider_binance import ingest
+
+        return ingest.verify(**{"priority": "repair", **arguments, "config": self.store_config})
 
     def test_connection(self) -> tuple[bool, str]:
         """Whether Binance answers and, with a key, accepts it: one signed read-only call. Under five seconds."""

@@ -11,6 +11,7 @@ from airflow.sdk.definitions.retry_policy import RetryDecision
 
 from airflow_provider_binance.errors import BlockedError, IngestError, UnexplainedGapError
 from airflow_provider_binance.operators.base import IngestOperator
+from airflow_provider_binance.operators.upkeep import BinanceRepairOperator, BinanceVerifyOperator
 from airflow_provider_binance.task_arguments import one_of, run_ref, texts, truth, whole, window_of
 
 if TYPE_CHECKING:
@@ -209,3 +210,13 @@ def summarize(report: LoadReport) -> dict[str, Any]:
         **totals,
         "loads": loads,
     }
+
+
+__all__ = [
+    "BINANCE_RETRY_POLICY",
+    "BinanceLoadOperator",
+    "BinanceRepairOperator",
+    "BinanceRetryPolicy",
+    "BinanceVerifyOperator",
+    "summarize",
+]

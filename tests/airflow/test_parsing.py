@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk import CronDataIntervalTimetable
 
 REPO = Path(__file__).resolve().parents[2]
-DAGS = ("binance_daily", "binance_backfill")
+DAGS = ("binance_daily", "binance_backfill", "binance_gap_repair")
 
 SCRIPT = """
 import json, socket, sqlite3, sys, time

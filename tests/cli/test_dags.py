@@ -24,7 +24,8 @@ def test_they_are_listed(run: Callable[..., Ran]) -> None:
     """With what they do, without importing Airflow."""
     ran = run("dags")
     assert ran.status == 0
-    assert {"binance_daily", "binance_backfill"} <= {line.partition(" ")[0] for line in ran.out.splitlines()}
+    shown = {line.partition(" ")[0] for line in ran.out.splitlines()}
+    assert {"binance_daily", "binance_backfill", "binance_gap_repair"} <= shown
 
 
 def test_copies_are_thin_and_equal_to_the_repositorys(run: Callable[..., Ran], tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ print("RESULT", json.dumps([sorted(bag.dags), bag.import_errors]))
     output = clean.run(clean.python, "-W", "ignore", "-c", code, folder)
     dags, errors = json.loads(output.split("RESULT")[1])
     assert errors == {}
-    assert {"binance_daily", "binance_backfill"} <= set(dags)
+    assert {"binance_daily", "binance_backfill", "binance_gap_repair"} <= set(dags)
 
 
 def test_extras_bring_the_connection_types_of_stores(with_extras: Clean) -> None:
