@@ -15,16 +15,12 @@ from airflow_provider_binance.normalize import archive_rows
 from airflow_provider_binance.store import Store, open_store
 from benchmarks import loads, postgres
 from benchmarks.measure import Took, timed
+from benchmarks.reading import OF_ONE, Reading
 from benchmarks.venue import Venue
 from benchmarks.workload import Workload
 
 _VIEW = "ours.klines"
-_QUERIES = {
-    "read one symbol-year": "SELECT count(*), sum(close), max(high) FROM {} WHERE market = 'spot' AND symbol = "
-    "'BTCUSDT' AND \"interval\" = '{}' AND open_time >= '2024-01-01Z' AND open_time < '2025-01-01Z'",
-    "read one day": "SELECT * FROM {} WHERE market = 'spot' AND symbol = 'BTCUSDT' AND \"interval\" = '{}' "
-    "AND open_time >= '2024-01-15Z' AND open_time < '2024-01-16Z' ORDER BY open_time",
-}
+TWO = "load, fresh, two connections"
 
 
 @dataclass
@@ -35,6 +31,8 @@ class Figures:
     bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
     warm: dict[str, Any] = field(default_factory=dict)
     version: str = ""
+    reads: dict[str, dict[str, list[Took]]] = field(default_factory=dict)
+    plans: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, took: Took) -> None:
         self.took.setdefault(name, []).append(took)
@@ -44,8 +42,8 @@ class Figures:
 class Bench:
     """One server, one workload. `plain` and `same` are its rows rendered for the two baselines."""
 
-    def __init__(self, url: str, work: Workload) -> None:
-        self.url, self.work = url, work
+    def __init__(self, url: str, work: Workload, pair: tuple[Workload, Workload]) -> None:
+        self.url, self.work, self.pair = url, work, pair
         self.figures = Figures()
         interval = INTERVALS[work.series.interval]
         same: list[bytes] = []
@@ -62,17 +60,24 @@ class Bench:
         self.columns = rows.copy_columns
         self.same, self.plain = b"".join(same), b"".join(plain)
 
+    def plain_of(self, work: Workload) -> bytes:
+        """The first rows of the plain table's text, those of `work`."""
+        return b"".join(self.plain.splitlines(keepends=True)[: work.rows])
+
     def run(self, rounds: int) -> Figures:
         with psycopg.connect(self.url, autocommit=True) as db:
             self.figures.version = str(db.execute("SHOW server_version").fetchone()[0])  # type: ignore[index]
             for number in range(rounds):
                 print(f"PostgreSQL, round {number + 1} of {rounds}", flush=True)
                 self._round(db, first=number == 0, turn=number)
-            self._read(db)
+            Reading(db, self.figures.reads, self.figures.plans).measure(OF_ONE, 7, interval=self.work.series.interval)
         return self.figures
 
     def _round(self, db: psycopg.Connection[Any], *, first: bool, turn: int) -> None:
         db.execute("DROP SCHEMA IF EXISTS ours CASCADE; DROP SCHEMA IF EXISTS same CASCADE")
+        db.execute("DROP SCHEMA IF EXISTS twin CASCADE")
+        with _store(self.url, "twin") as twin:
+            twin.migrate()
         postgres.make_plain(db)
         with _store(self.url, "same") as same:
             same.migrate()
@@ -83,6 +88,7 @@ class Bench:
                 ("bare COPY, plain table", lambda: postgres.copy(db, "plain", self.plain), me),
                 ("bare COPY, our table", lambda: postgres.copy(db, f"same.klines_data ({columns})", self.same), me),
                 ("load, fresh", lambda: self._load(store, inserted=self.work.rows), backend),
+                (TWO, self._load_pair, me),
             ]
             shift = turn % len(fresh)
             for name, action, pid in fresh[shift:] + fresh[:shift]:
@@ -104,6 +110,12 @@ class Bench:
         counts = loads.load(store, self.work)
         assert (counts.rows_read, counts.rows_inserted, counts.rows_updated) == (self.work.rows, inserted, 0), counts
 
+    def _load_pair(self) -> None:
+        """As many rows of two series, over two connections."""
+        with _store(self.url, "twin") as store:
+            counts = loads.load(store, *self.pair, connections=2)
+        assert counts.rows_inserted == sum(work.rows for work in self.pair), counts
+
     def _compare(self, db: psycopg.Connection[Any]) -> None:
         """Every row, every column: our view against the baseline's table; and the ledger against both."""
         for one, other in ((_VIEW, "plain"), ("plain", _VIEW)):
@@ -118,14 +130,11 @@ class Bench:
         for name, table in (("plain", "plain"), ("ours", "ours.klines_data")):
             self.figures.bytes.setdefault(name, postgres.bytes_of(db, table))
 
-    def _read(self, db: psycopg.Connection[Any]) -> None:
-        db.execute("ANALYZE plain; ANALYZE ours.klines_data; ANALYZE ours.series")
-        for name, query in _QUERIES.items():
-            for _ in range(7):
-                for table in ("plain", _VIEW):
-                    text = query.format(table, self.work.series.interval)
-                    took = timed(lambda text=text: db.execute(text).fetchall())
-                    self.figures.took.setdefault(f"{name}, {'plain' if table == 'plain' else 'ours'}", []).append(took)
+    def read_many(self, rounds: int) -> None:
+        """The newest klines of many symbols; leaves nothing else in the tables."""
+        with psycopg.connect(self.url, autocommit=True) as db:
+            reading = Reading(db, self.figures.reads, self.figures.plans)
+            reading.of_many(rounds)
 
     def warm(self, venue: Venue, rounds: int) -> None:
         """The second run, through the front door: the ledger answers, so that nobody is asked."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from pathlib import Path
 from typing import Any, cast
 
+from airflow_provider_binance import side_by_side
 from airflow_provider_binance.archive.files import fetch
 from airflow_provider_binance.archive.folder import Listed
 from airflow_provider_binance.archive.http import ArchiveHttp
@@ -54,18 +56,21 @@ class _Disk:
         return read(_Answer(self._folder / url.removeprefix(_LOOPBACK + "/")))
 
 
-def load(store: Store, work: Workload) -> WriteResult:
-    """Load all files of `work`, whatever the ledger says: planned, checked, normalised, written, ledgered."""
+def load(store: Store, *works: Workload, connections: int = 1) -> WriteResult:
+    """Load all files of `works`, whatever the ledger says: planned, checked, normalised, written, ledgered."""
     rest = {f"{market}_rest_url": _LOOPBACK for market in ("spot", "um", "cm")}
     config = BinanceConfig(**rest, archive_url=_LOOPBACK, archive_listing_url=_LOOPBACK)
-    http = cast(ArchiveHttp, _Disk(work.folder))
-    start_us, end_us = work.window_us
+    folder = works[0].folder
+    http = cast(ArchiveHttp, _Disk(folder))
 
     def find(file: ArchiveFile) -> Listed | None:
-        path = work.folder / file.path
+        path = folder / file.path
         return Listed(path.stat().st_size, "", None) if path.exists() else None
 
-    task = SeriesTask(work.series, [Stretch(start_us, end_us)], Sources(find, False), end_us)
+    tasks = [
+        SeriesTask(work.series, [Stretch(*work.window_us)], Sources(find, False), work.window_us[1]) for work in works
+    ]
     nobody = cast(PageSource, None)
-    Loader(store, nobody, partial(fetch, config, http), lambda file: None, run_ref="bench").run([task])
-    return task.tally.counts
+    loader = Loader(store, nobody, partial(fetch, config, http), lambda file: None, run_ref="bench")
+    side_by_side.run(loader, tasks, connections)
+    return reduce(add, (task.tally.counts for task in tasks))

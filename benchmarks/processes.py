@@ -32,6 +32,24 @@ print(json.dumps({"exit": code, "peak": peak()}), file=sys.stderr)
 """
 )
 
+_TASK = (
+    _PEAK
+    + """
+import json, sys
+from airflow.sdk import DAG
+from airflow.providers.standard.operators.empty import EmptyOperator
+arguments = json.loads(sys.argv[1])
+with DAG("bench", schedule=None):
+    if arguments is None:
+        task = EmptyOperator(task_id="task")
+    else:
+        from airflow_provider_binance.operators.binance import BinanceLoadOperator
+        task = BinanceLoadOperator(task_id="task", **arguments)
+print(task.execute({}))
+print(json.dumps({"peak": peak()}), file=sys.stderr)
+"""
+)
+
 _IMPORT = """
 import json, sys, time
 before = time.perf_counter()
@@ -50,6 +68,19 @@ def cli_load(arguments: Sequence[str], settings: Mapping[str, str], *, first: st
     if told["exit"]:
         raise RuntimeError(f"load ended with {told['exit']}: {done.stderr}")
     return json.loads(done.stdout)["loads"][0], told["peak"]
+
+
+def task_memory(store: Mapping[str, Any], settings: Mapping[str, str], arguments: Mapping[str, str]) -> tuple[int, int]:
+    """The most memory (bytes) of a process with an empty Airflow task, and of one with a `BinanceLoadOperator`."""
+    connections = {
+        "AIRFLOW_CONN_BINANCE_DEFAULT": json.dumps({"conn_type": "binance", "extra": dict(settings)}),
+        "AIRFLOW_CONN_INGEST_DEFAULT": json.dumps(store),
+    }
+    peaks = []
+    for given in (None, dict(arguments)):
+        done = _run([_TASK, json.dumps(given)], {**os.environ, **connections})
+        peaks.append(int(json.loads(done.stderr.splitlines()[-1])["peak"]))
+    return peaks[0], peaks[1]
 
 
 def imported(module: str) -> tuple[float, list[str]]:

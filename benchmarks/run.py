@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
 
 from airflow_provider_binance.market import iso
-from benchmarks import embedded, peers, postgres, processes, report
+from benchmarks import embedded, peers, postgres, processes, report, rest_load
 from benchmarks.database import Bench
 from benchmarks.measure import Took
 from benchmarks.planning import daily, plan_universe
@@ -37,11 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="binance-bench-") as temporary, venue(work.folder) as here:
         folder = Path(temporary)
         with postgres.server() as url:
-            results["memory"] = _memory(url, here, work, folder)
-            bench = Bench(url, work)
+            results["memory"] = _memory(
+                url, here, work, workload(options.files, options.long, options.interval), folder
+            )
+            results["task_memory"] = _task_memory(url, here, work)
+            half = work.months // 2
+            pair = (
+                Workload(work.folder, work.series, half), workload(options.files, half, options.interval, "ETHUSDT")
+            )  # fmt: skip
+            bench = Bench(url, work, pair)
             bench.run(options.rounds)
             bench.warm(here, options.rounds)
-            results["postgres"] = bench.figures
+            bench.read_many(options.rounds)
+            results["postgres"], results["pair_rows"] = bench.figures, sum(one.rows for one in pair)
+            served = workload(options.files, max(1, half), options.interval)
+            results["rest_rows"] = served.rows
+            results["rest"] = rest_load.measure(url, options.files, served, bench.plain_of(served), options.rounds)
             del bench
             results["verify"] = verify_year(url, options.files, options.interval, options.rounds)
         part = workload(options.files, max(1, work.months // 4), options.interval)
@@ -71,38 +85,58 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, into build/bench: does it run at all?")
     parser.add_argument("--rounds", type=int, help="measurements of each (default 5)")
     parser.add_argument("--months", type=int, help="monthly files (default 24)")
+    parser.add_argument("--long", type=int, help="monthly files of the load whose memory is compared with one month's")
     parser.add_argument("--interval", help="length of a kline (default 1m)")
     parser.add_argument("--symbols", type=int, help="symbols of the planner's universe (default 500)")
     parser.add_argument("--files", type=Path, default=ROOT / "build/bench/files", help="where the made files are kept")
     parser.add_argument("--output", type=Path, help="folder of RESULTS.md (default benchmarks/)")
     options = parser.parse_args(argv)
-    quick = (1, 2, "1h", 3, ROOT / "build/bench")
-    full = (5, 24, "1m", 500, ROOT / "benchmarks")
-    names = ("rounds", "months", "interval", "symbols", "output")
+    quick = (1, 2, 3, "1h", 3, ROOT / "build/bench")
+    full = (5, 24, 120, "1m", 500, ROOT / "benchmarks")
+    names = ("rounds", "months", "long", "interval", "symbols", "output")
     for name, value in zip(names, quick if options.quick else full, strict=True):
         if getattr(options, name) is None:
             setattr(options, name, value)
     return options
 
 
-def _memory(url: str, here: Venue, work: Workload, folder: Path) -> dict[str, int]:
-    """Peak memory of the command line's load of one month and of all, into both databases, in bytes."""
-    start, whole = (iso(at) for at in work.window_us)
-    month = iso(work.files[0].end_us)
-    found = {}
-    for months, end in (("1 month", month), (f"{work.months} months", whole)):
-        name = months.replace(" ", "")
+def _memory(url: str, here: Venue, work: Workload, long: Workload, folder: Path) -> dict[str, dict[int, int]]:
+    """Peak memory (bytes) of the command line's load of one month and of many, into both databases, by months."""
+    found: dict[str, dict[int, int]] = {"PostgreSQL": {}, "SQLite": {}}
+    for months, end_us, rows in ((1, work.files[0].end_us, 0), (long.months, long.window_us[1], long.rows)):
         for kind, store, schema in (
-            ("PostgreSQL", url.replace("postgresql://", "postgresql+psycopg://"), {"store_schema": f"memory_{name}"}),
-            ("SQLite", f"sqlite:///{folder / name}.db", {}),
+            ("PostgreSQL", url.replace("postgresql://", "postgresql+psycopg://"), {"store_schema": f"memory_{months}"}),
+            ("SQLite", f"sqlite:///{folder / str(months)}.db", {}),
         ):
             arguments = ["--market", "spot", "--symbol", work.series.symbol, "--interval", work.series.interval,
-                         "--start", start, "--end", end, "--source", "archive", "--store", store]  # fmt: skip
+                         "--start", iso(work.window_us[0]), "--end", iso(end_us), "--source", "archive",
+                         "--store", store]  # fmt: skip
             loaded, peak = processes.cli_load(arguments, {**here.settings, **schema, "rate_limit_store": "memory://"})
-            print(f"  memory, {kind}, {months}: {peak / 1e6:.0f} MB, {loaded['rows_inserted']} rows", flush=True)
-            if months != "1 month":
-                assert loaded["rows_inserted"] == work.rows, loaded
-            found[f"{kind}, {months}"] = peak
+            print(f"  memory, {kind}, {months} months: {peak / 1e6:.0f} MB, {loaded['rows_inserted']} rows", flush=True)
+            assert loaded["rows_inserted"] == (rows or loaded["rows_inserted"]), loaded
+            found[kind][months] = peak
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(f"DROP SCHEMA memory_1 CASCADE; DROP SCHEMA memory_{long.months} CASCADE")
+    return found
+
+
+def _task_memory(url: str, here: Venue, work: Workload) -> tuple[int, int]:
+    """Peak memory (bytes) of an empty Airflow task, and of one that loads all files."""
+    arguments = {
+        "market": "spot", "symbols": work.series.symbol, "intervals": work.series.interval, "source": "archive",
+        "start": iso(work.window_us[0]), "end": iso(work.window_us[1]),
+    }  # fmt: skip
+    settings = {**here.settings, "rate_limit_store": "memory://"}
+    place = urlsplit(url)
+    store = {
+        "conn_type": "postgres", "host": place.hostname, "port": place.port, "login": place.username,
+        "password": place.password, "schema": place.path.strip("/"), "extra": {"store_schema": "task"},
+    }  # fmt: skip
+    found = processes.task_memory(store, settings, arguments)
+    with psycopg.connect(url, autocommit=True) as db:
+        assert db.execute("SELECT count(*) FROM task.klines").fetchone() == (work.rows,)
+        db.execute("DROP SCHEMA task CASCADE")
+    print(f"  memory of a task: {found[0] / 1e6:.0f} MB when empty, {found[1] / 1e6:.0f} MB", flush=True)
     return found
 
 

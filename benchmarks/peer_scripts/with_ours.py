@@ -16,10 +16,11 @@ config = BinanceConfig(
 for module in ("binance.client", "requests", "psycopg", "sqlalchemy", "airflow_provider_binance.store.postgres"):
     importlib.import_module(module)  # brought when first needed; the peers' imports are not counted either
 ingest.migrate(store=work["dsn"], config=config)  # the peers' table is made before, too
-began = time.perf_counter()
+began, cpu = time.perf_counter(), time.process_time()
 report = ingest.load(
     market="spot", symbols=work["symbol"], intervals=work["interval"], start=work["first_day"], end=work["after_day"],
     source=work["variant"], store=work["dsn"], config=config,
 )  # fmt: skip
 assert report.exit_status == 0, report
-print(json.dumps({"rows": report.counts.rows_inserted, "seconds": time.perf_counter() - began}))
+took = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+print(json.dumps({"rows": report.counts.rows_inserted, **took}))
