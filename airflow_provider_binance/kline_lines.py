@@ -24,6 +24,8 @@ _TIME_DIGITS = (13, 16)
 #: A trade count of more digits is none, and no database takes it.
 _MOST_COUNT_DIGITS = 18
 _ZERO, _MINUS, _POINT = b"0-."
+#: Bytes searched for commas at a time: what that takes besides stays small.
+_BLOCK = 1024 * 1024
 
 
 class Lines:
@@ -48,7 +50,11 @@ class Lines:
         import numpy as np
 
         buffer = np.frombuffer(text, np.uint8)
-        places = np.append(np.flatnonzero(buffer < _MINUS), len(text)).astype(np.int32).reshape(-1, FIELDS)
+        blocks = [
+            (np.flatnonzero(buffer[at : at + _BLOCK] < _MINUS) + at).astype(np.int32)
+            for at in range(0, len(text), _BLOCK)
+        ]
+        places = np.concatenate([*blocks, np.array([len(text)], np.int32)]).reshape(-1, FIELDS)
         starts = np.append(np.int32(0), places[:-1, -1] + np.int32(1))
         widths = np.diff(places, axis=1) - 1  # of the fields behind the first
         if widths.min() < 1 or (buffer[places[:, :-1][widths == 1] + 1] < _ZERO).any():

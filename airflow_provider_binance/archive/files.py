@@ -78,6 +78,7 @@ class FetchedFile:
         """`(part, parts, rows)`, the parts as rows. Raises CorruptArchiveError, too, for klines of another period."""
         for part, parts, csv in self.parts():
             rows = archive_rows(csv, market, interval, ref=self.file.path)
+            del csv
             if len(rows) and not self.file.start_us <= rows.first_us <= rows.last_us < self.file.end_us:
                 stray = rows.first_us if rows.first_us < self.file.start_us else rows.last_us
                 raise CorruptArchiveError(
@@ -85,6 +86,7 @@ class FetchedFile:
                     ref=self.file.path,
                 )
             yield part, parts, rows
+            del rows
 
     def close(self) -> None:
         """Free the disk space."""
@@ -203,8 +205,10 @@ def _cut(blocks: Iterator[bytes], parts: int) -> Iterator[tuple[int, int, bytes]
         while (part == parts or size < PART_BYTES) and (block := next(blocks, None)) is not None:
             taken.append(block)
             size += len(block)
-        data, rest = b"".join(taken), b""
+        taken = [b"".join(taken)]
+        rest = b""
         if part < parts:
-            end = data.rfind(b"\n", 0, PART_BYTES) + 1
-            data, rest = data[:end], data[end:]
-        yield part, parts, data
+            end = taken[0].rfind(b"\n", 0, PART_BYTES) + 1
+            rest = taken[0][end:]
+            taken = [taken[0][:end]]
+        yield part, parts, taken.pop()  # held by nobody here while others work on it
