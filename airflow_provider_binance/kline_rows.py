@@ -19,7 +19,7 @@ from airflow_provider_binance.records import Fields, Kline, Series
 
 #: An exponent beyond this is damage, and its plain notation would fill the memory.
 _MOST_EXPONENT = 400
-_CHUNK_ROWS = 8192
+_CHUNK_ROWS = 4096
 _DAY_MS = DAY_US // 1000
 
 #: Columns that a kline line carries, in the order in which both forms of `KlineRows` give them.
@@ -109,7 +109,7 @@ class KlineRows:
                 check_widths(fields[6], fields[8])
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
-        """COPY text: `series_id`, then `copy_columns`, a chunk per 8,192 rows; a regular close time is NULL or left
+        """COPY text: `series_id`, then `copy_columns`, a chunk per 4,096 rows; a regular close time is NULL or left
         out. Raises CorruptArchiveError on an odd line."""
         is_regular = self._lines.are_regular
         for lines, times in self._chunks():
@@ -126,7 +126,7 @@ class KlineRows:
             yield b"\n".join(rows)
 
     def fields(self) -> Generator[Fields]:
-        """The rows of `tuples`, a chunk per 8,192 rows; raises as `copy_chunks` does."""
+        """The rows of `tuples`, a chunk per 4,096 rows; raises as `copy_chunks` does."""
         width = FIELDS - 1
         names = tuple(f"{{{slot}}}" for slot in range(width))
         # All fields of regular lines are passed on as they stand; SQLite makes the times, which the interval tells.

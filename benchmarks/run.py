@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             results["verify"] = verify_year(url, options.files, options.interval, options.rounds)
         part = workload(options.files, max(1, work.months // 4), options.interval)
         results["sqlite"], results["sqlite_rows"] = _sqlite(part, options.rounds, folder), part.rows
-        if not options.quick:
+        if not (options.quick or options.no_peers):
             print("peers", flush=True)
             with postgres.server() as url:
                 found = peers.measure(
@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, into build/bench: does it run at all?")
+    parser.add_argument("--no-peers", action="store_true", help="leave the other tools out")
     parser.add_argument("--rounds", type=int, help="measurements of each (default 5)")
     parser.add_argument("--months", type=int, help="monthly files (default 24)")
     parser.add_argument("--long", type=int, help="monthly files of the load whose memory is compared with one month's")

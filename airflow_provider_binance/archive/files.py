@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: CSV bytes of one part, which is one transaction: about 80,000 klines, so that a month of 1m is one part and a month
-#: of 1s some twenty, and never more than 12 MB of it in memory.
-PART_BYTES = 12 * 1024 * 1024
+#: CSV bytes of one part, which is one transaction: about 28,000 klines, so that a month of 1m is two parts and a month
+#: of 1s some sixty. Two parts are in memory at a time, and what is made of them.
+PART_BYTES = 4 * 1024 * 1024
 #: A cut download goes on at the last whole block.
 _BLOCK = 64 * 1024
 #: A CSV of klines shrinks to a third; a hundred times is no kline file.
@@ -205,6 +205,8 @@ def _cut(blocks: Iterator[bytes], parts: int) -> Iterator[tuple[int, int, bytes]
         while (part == parts or size < PART_BYTES) and (block := next(blocks, None)) is not None:
             taken.append(block)
             size += len(block)
+        if part == parts:
+            taken[-1] = taken[-1].rstrip(b"\n")  # here it is one block that is copied for it
         taken = [b"".join(taken)]
         rest = b""
         if part < parts:
