@@ -6,13 +6,14 @@ import argparse
 import os
 import tempfile
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 
-from airflow_provider_binance.market import iso
+from airflow_provider_binance.market import from_us, iso
 from benchmarks import embedded, peers, postgres, processes, report, rest_load
 from benchmarks.database import Bench
 from benchmarks.measure import Took
@@ -40,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="binance-bench-") as temporary, venue(work.folder) as here:
         folder = Path(temporary)
         with postgres.server() as url:
-            results["memory"] = _memory(
-                url, here, work, workload(options.files, options.long, options.interval), folder
-            )
+            long = workload(options.files, options.long, options.interval)
+            with venue(work.folder, now=from_us(long.window_us[1]) + timedelta(days=31)) as later:
+                results["memory"] = _memory(url, later, work, long, folder)
             results["task_memory"] = _task_memory(url, here, work)
             half = work.months // 2
             pair = (

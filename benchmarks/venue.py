@@ -33,6 +33,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     folder: Path
+    now = _NOW
     counts: ClassVar = {"requests": 0, "bytes": 0}
     lock = threading.Lock()
 
@@ -75,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _rest(path: str) -> object:
     if path.endswith("/time"):
-        return {"serverTime": int(_NOW.timestamp() * 1000)}
+        return {"serverTime": int(_Handler.now.timestamp() * 1000)}
     if path.endswith("/klines"):
         return [[_FIRST_KLINE_MS, "1", "1", "1", "1", "1", _FIRST_KLINE_MS + 59_999, "1", 1, "1", "1", "0"]]
     if path.endswith("/exchangeInfo"):
@@ -130,9 +131,9 @@ class Venue:
 
 
 @contextlib.contextmanager
-def venue(folder: Path) -> Iterator[Venue]:
-    """A venue that serves the files below `folder`."""
-    command = [sys.executable, "-m", "benchmarks.venue", str(folder)]
+def venue(folder: Path, now: datetime = _NOW) -> Iterator[Venue]:
+    """A venue that serves the files below `folder`, and whose clock stands."""
+    command = [sys.executable, "-m", "benchmarks.venue", str(folder), now.isoformat()]
     root = Path(__file__).resolve().parents[1]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout is not None
@@ -142,12 +143,12 @@ def venue(folder: Path) -> Iterator[Venue]:
             process.terminate()
 
 
-def _serve(folder: str) -> None:
-    _Handler.folder = Path(folder)
+def _serve(folder: str, now: str) -> None:
+    _Handler.folder, _Handler.now = Path(folder), datetime.fromisoformat(now)
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         print(f"http://127.0.0.1:{server.server_port}", flush=True)
         server.serve_forever()
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

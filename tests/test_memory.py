@@ -12,7 +12,7 @@ from benchmarks import processes
 from benchmarks.venue import venue
 from benchmarks.workload import Workload, cut_short, workload
 
-MOST_BYTES = 200_000_000
+MOST_BYTES = 150_000_000
 
 
 #: Parts of 1 MB, so that a file that is quick to make has as many of them as a month of 1s.
