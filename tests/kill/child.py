@@ -110,12 +110,12 @@ def arm(watched: Watched, store_class: type[SqlStore]) -> None:
 
     def committed(self: Any) -> None:
         is_batch, in_batch[0] = in_batch[0], False
-        if is_batch:
-            watched.reached("before_commit")
         with watched.at("commit"):
+            if is_batch:
+                watched.reached("before_commit")
             commit(self)
-        if is_batch:
-            watched.reached("after_commit")
+            if is_batch:
+                watched.reached("after_commit")
 
     store_class._write_line = noted  # type: ignore[method-assign, assignment]
     store_class._commit = committed  # type: ignore[method-assign]
@@ -137,9 +137,9 @@ def _watch(watched: Watched, owner: type, name: str, place: str, point: str = ""
 
     @wraps(original)
     def wrapped(self: Any, *arguments: Any) -> Any:
-        if point:
-            watched.reached(point)
         with watched.at(place):
+            if point:
+                watched.reached(point)
             return original(self, *arguments)
 
     setattr(owner, name, wrapped)
