@@ -174,7 +174,8 @@ def _plan_one(
             Stretch(max(known.start_us, start_us - CONFIRM_BACK_US), min(known.end_us, end_us))
             for known in touching(ranges, start_us - CONFIRM_BACK_US, end_us, provisional=True)
         ]
-        eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us)
+        is_urgent = selection.choice is SourceChoice.ARCHIVE
+        eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us, is_urgent=is_urgent)
         if unconfirmed and plan_stretches(series, unconfirmed, eyes, now_us):
             entry.confirming = SeriesTask(series, unconfirmed, eyes, now_us, confirms=True)
     return entry

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from airflow_provider_binance.archive.files import FetchedFile, fetch
+from airflow_provider_binance.archive.folder import Folder
 from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import BinanceError, RestrictedLocationError, UnreachableError
+from airflow_provider_binance.errors import ArchiveError, BinanceError, RestrictedLocationError, UnreachableError
 from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, SECOND_US, Market
 from airflow_provider_binance.planner import ListedFiles, SourceChoice, Sources
 from airflow_provider_binance.records import Series
@@ -24,6 +26,9 @@ from airflow_provider_binance.store.base import Store, open_store
 from airflow_provider_binance.symbols import Symbols
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+#: What an archive lists that does not answer.
+_NOTHING = Folder("", None, b"\n")
 
 #: How a caller may name a store.
 StoreLike = Store | str | Path | None
@@ -51,6 +56,7 @@ class Runtime:
         self._priority = priority
         self._closing = ExitStack()
         self._now_us: dict[Market, int] = {}
+        self._is_archive_away = False
         self._archive_read: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
@@ -173,14 +179,43 @@ class Runtime:
         return fetch(self.config, self.http, file)
 
     def sources(
-        self, series: Series, choice: SourceChoice, now_us: int, *, few: bool = False, serves: bool | None = None
+        self,
+        series: Series,
+        choice: SourceChoice,
+        now_us: int,
+        *,
+        few: bool = False,
+        serves: bool | None = None,
+        is_urgent: bool = True,
     ) -> Sources:
-        """What may be asked for the series; `serves`: whether REST has it, where that is known without asking."""
+        """What may be asked for the series; `serves`: whether REST has it, where that is known without asking.
+
+        An archive that is away is an error only where REST does not serve in its place and the matter `is_urgent`.
+        """
         find = None
-        if self.archive_allowed and choice is not SourceChoice.REST:
-            find = ListedFiles(lambda file: self.listing.folder(series, file), self.listing.ask, now_us)
         if choice is SourceChoice.ARCHIVE:
             serves = False
         elif serves is None:
             serves = self.symbols.rest_serves(Market(series.market), series.symbol, now_us)
+        if self.archive_allowed and choice is not SourceChoice.REST:
+            can_wait = serves or not is_urgent
+            find = ListedFiles(
+                lambda file: self._unless_away(lambda: self.listing.folder(series, file), _NOTHING, can_wait=can_wait),
+                lambda file: self._unless_away(lambda: self.listing.ask(file), None, can_wait=can_wait),
+                now_us,
+            )
         return Sources(find, serves, few)
+
+    def _unless_away(self, ask: Callable[[], T], otherwise: T, *, can_wait: bool) -> T:
+        """What the archive answers; where that can wait, `otherwise` once it was asked in vain."""
+        if self._is_archive_away and can_wait:
+            return otherwise
+        try:
+            return ask()
+        except (ArchiveError, UnreachableError, RestrictedLocationError) as error:
+            if not can_wait:
+                raise
+            log.warning("the archive does not tell what it has (%s)", error)
+            # Its listing is another host than its files: these may be there, and are asked one by one.
+            self._is_archive_away = otherwise is None
+            return otherwise

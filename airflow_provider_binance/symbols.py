@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from airflow_provider_binance.errors import (
+    ArchiveError,
     InputError,
     RequestRejectedError,
     RestrictedLocationError,
@@ -141,7 +142,7 @@ class Symbols:
         # A symbol trades from some time of its first day on; some have klines of before their onboardDate.
         if onboard_us is not None and onboard_us + DAY_US <= start_us:
             return None
-        months = self._archive.first_month(series) if self._archive else None
+        months = self._first_month(market, series, now_us)
         if months is not None and months[1] <= start_us:
             return None
         first_us = self._first_kline(market, series.symbol, now_us)
@@ -159,6 +160,15 @@ class Symbols:
                 INTERVALS[series.interval].ceil(files[0]), f"first archive file {iso(files[0])}", files[1] - files[0]
             )
         return None
+
+    def _first_month(self, market: Market, series: Series, now_us: int) -> tuple[int, int] | None:
+        """The period of the first monthly file; unknown while the archive is away, if the probe will tell instead."""
+        try:
+            return self._archive.first_month(series) if self._archive else None
+        except (ArchiveError, UnreachableError, RestrictedLocationError):
+            if market is Market.CM or not self.rest_serves(market, series.symbol, now_us):
+                raise
+            return None
 
     def listed_until(self, series: Series, end_us: int, now_us: int) -> Bound | None:
         """Where (exclusive) the series' life ended, or None if it goes on at `end_us`."""

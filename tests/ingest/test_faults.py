@@ -189,15 +189,36 @@ def test_the_archive_is_the_way_out_where_rest_is_barred(bench, market, mocker):
 
 
 def test_a_listing_that_is_a_web_page_is_no_empty_archive(bench, mocker):
-    """A maintenance page passes: the load is tried again, and ends with a retryable error, not an unknown symbol."""
+    """A maintenance page passes: it is asked again; then files are found by their checksums, or, where nobody else may
+    be asked, the load ends with a retryable error, not an unknown symbol."""
     mocker.patch("airflow_provider_binance.archive.http._LONGEST_SLEEP_SECONDS", 0.01)
     it = bench()
     it.sim.add_fault("nonjson=1@/listing")
     assert it.load(**DAY).exit_status == 0
     it.sim.add_fault("nonjson@/listing")
     with pytest.raises(UnreachableError, match="listing") as caught:
-        it.load(start="2024-06-07", end="2024-06-08")
+        it.load(source="archive", start="2024-06-07", end="2024-06-08")
     assert caught.value.retryable
+    report = it.load(start="2024-06-07", end="2024-06-08")
+    assert (report.exit_status, report.counts.rows_inserted, report.loads[0].archive_files) == (0, 1440, 1)
+
+
+@pytest.mark.parametrize("market", ["spot", "um"])
+def test_rest_is_the_way_out_where_all_of_the_archive_is_away(bench, market, mocker):
+    """Neither its listing nor its files answer: a new series is loaded from its first kline on, and confirmed later."""
+    mocker.patch("airflow_provider_binance.archive.http._LONGEST_SLEEP_SECONDS", 0.01)
+    it = bench(symbols=[f"{market}:BTCUSDT", f"{market}:NEWUSDT@2024-06-09T05:30:00"])
+    for path in ("/listing", "/archive/"):
+        it.sim.add_fault(f"http=503@{path}")
+    window = {"market": market, "symbols": "NEWUSDT", "intervals": "15m", "start": "2024-06-08", "end": "2024-06-11"}
+    report = it.load(confirm=True, **window)
+    assert (report.exit_status, report.loads[0].archive_files) == (0, 0)
+    truth = it.sim.truth(market, "NEWUSDT", "15m", "2024-06-08T00:00:00Z", "2024-06-11T00:00:00Z")
+    assert it.opens("15m") == [int(row[0]) for row in truth]
+    assert [gap.state for gap in report.loads[0].gaps] == ["not_listed"]
+    it.sim.clear_faults()
+    it.load(confirm=True, **window)
+    assert it.sql("select count(*) from coverage where state = 'complete' and confirmed_by is null") == [(0,)]
 
 
 def test_an_odd_exchange_info_is_not_remembered(bench, tmp_path, mocker):
