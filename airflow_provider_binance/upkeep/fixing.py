@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from airflow_provider_binance.findings import Blame, Finding, Kind, Status
+from airflow_provider_binance.findings import Finding, Kind, Status
 from airflow_provider_binance.planner import Preferred, SourceChoice
 from airflow_provider_binance.records import Series, Source, State
 from airflow_provider_binance.runtime import Runtime
@@ -19,10 +19,6 @@ from airflow_provider_binance.upkeep.spans import Span, common, touch
 
 #: Loaded again although the ledger calls the rows complete.
 _RELOADED = frozenset({Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.ROWS_IN_GAP})
-#: Kinds that tell of what the ledger says of rows: any of them that is left shows that the others are not mended.
-_LEDGER = frozenset(
-    {Kind.ROWS_MISSING, Kind.ROWS_UNCOVERED, Kind.ROWS_IN_GAP, Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.GAP, Kind.HALT}
-)
 
 
 class Fixer:
@@ -87,28 +83,6 @@ class Fixer:
             self._runtime, self._orders, SourceChoice.AUTO, jobs=self._jobs, run_ref=self._run_ref,
             on_progress=self._on_progress,
         )  # fmt: skip
-
-    def own_afterwards(self, before: Sequence[Finding], now: Sequence[Finding]) -> list[Finding]:
-        """The store's own findings with what became of them: what a second look does not find again is fixed."""
-        settled = []
-        for finding in before:
-            if finding.status is not Status.OPEN:
-                settled.append(finding)
-                continue
-            left = [
-                other
-                for other in now
-                if touch((finding.start_us, finding.end_us), [(other.start_us, other.end_us)])
-                and (other.kind is finding.kind or {other.kind, finding.kind} <= _LEDGER)
-            ]
-            if any(other.status is Status.OPEN for other in left):
-                settled.append(finding)
-            elif explained := [other for other in left if other.kind is Kind.HALT]:
-                evidence = explained[0].evidence
-                settled.append(replace(finding, blame=Blame.BINANCE, status=Status.EXPLAINED, evidence=evidence))
-            else:
-                settled.append(replace(finding, status=Status.FIXED))
-        return settled
 
     def judged_afterwards(self, one: Judged) -> Judged:
         """A difference from a source, told again by comparing with what the source said."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_binance.findings import Blame, Finding, Kind, Status
@@ -12,10 +13,14 @@ from airflow_provider_binance.records import Series, Source, State
 from airflow_provider_binance.reports import UNCOVERED
 from airflow_provider_binance.store.inspection import Audit
 from airflow_provider_binance.upkeep.known import known_defect
-from airflow_provider_binance.upkeep.spans import Span, common, united, without
+from airflow_provider_binance.upkeep.spans import Span, common, touch, united, without
 
 #: A row between two open times is shown as one millisecond long.
 _MOMENT_US = 1_000
+#: What the ledger says of rows: while any of it is found in a stretch, the others are not mended.
+_OF_LEDGER = frozenset(
+    {Kind.ROWS_MISSING, Kind.ROWS_UNCOVERED, Kind.ROWS_IN_GAP, Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.GAP, Kind.HALT}
+)
 _GAPS = frozenset({State.UNPUBLISHED, State.FAILED})
 _HALTS = frozenset({State.EXCHANGE_GAP, State.UNAVAILABLE})
 
@@ -66,6 +71,30 @@ def ledger_findings(series: Series, audit: Audit, *, adopt: bool = False) -> lis
     )
 
 
+def afterwards(before: Iterable[Finding], now: Sequence[Finding]) -> list[Finding]:
+    """Findings of one series with what became of them, told by those of a second look: what is not found again is
+    fixed, and a gap that the ledger explains now is explained, and Binance's."""
+    settled = []
+    for finding in before:
+        if finding.status is not Status.OPEN:
+            settled.append(finding)
+            continue
+        left = [
+            other
+            for other in now
+            if touch((finding.start_us, finding.end_us), [(other.start_us, other.end_us)])
+            and (other.kind is finding.kind or {other.kind, finding.kind} <= _OF_LEDGER)
+        ]
+        if any(other.status is Status.OPEN for other in left):
+            settled.append(finding)
+        elif explained := [other for other in left if other.kind is Kind.HALT]:
+            evidence = explained[0].evidence
+            settled.append(replace(finding, blame=Blame.BINANCE, status=Status.EXPLAINED, evidence=evidence))
+        else:
+            settled.append(replace(finding, status=Status.FIXED))
+    return settled
+
+
 def _missing(series: Series, audit: Audit) -> Iterator[Finding]:
     grid = INTERVALS[series.interval]
     for start, end in without(complete(audit), audit.islands):
@@ -89,11 +118,11 @@ def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Find
             )  # fmt: skip
     inside = [bounds] if bounds else []
     for start, end in without(left, [(r.start_us, r.end_us) for r in audit.ranges]):
-        for is_ours, parts in ((True, common([(start, end)], inside)), (False, without([(start, end)], inside))):
+        for is_known, parts in ((True, common([(start, end)], inside)), (False, without([(start, end)], inside))):
             for a, b in parts:
                 logged = sorted({line.source_ref for line in audit.lines if line.start_us < b and line.end_us > a})
                 evidence = {"ledger": UNCOVERED, **({"logged": logged[:4]} if logged else {})}
-                if not is_ours:
+                if not is_known:
                     evidence["note"] = "there before the ledger, or written past it: --adopt takes them over"
                 yield Finding(
                     series, a, b, Kind.ROWS_UNCOVERED, Blame.OURS, rows=grid.count(a, b), evidence=evidence

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.findings import Blame, Finding, Kind, RepairReport, Status
+from airflow_provider_binance.findings import Finding, Kind, RepairReport
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.outcome import load_reports
 from airflow_provider_binance.planner import SourceChoice
@@ -16,9 +15,8 @@ from airflow_provider_binance.runtime import Runtime, StoreLike
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.tasks import Names, When
 from airflow_provider_binance.upkeep.choosing import Wanted, chosen, wanted
-from airflow_provider_binance.upkeep.ledger import ledger_findings
+from airflow_provider_binance.upkeep.ledger import afterwards, ledger_findings
 from airflow_provider_binance.upkeep.mending import OnProgress, Order, carry_out
-from airflow_provider_binance.upkeep.spans import Span
 
 #: What `repair` looks for; values are `verify`'s.
 _REPAIRED = frozenset(
@@ -106,29 +104,6 @@ def opened(config: BinanceConfig | None, store: StoreLike, priority: str, choice
         config, store, priority=priority, archive=choice is not SourceChoice.REST,
         archive_only=choice is SourceChoice.ARCHIVE,
     )  # fmt: skip
-
-
-def afterwards(before: Sequence[Finding], now: Sequence[Finding]) -> list[Finding]:
-    """The findings with what became of them, told by those of a second look: what is not found again is fixed.
-
-    A gap that the ledger explains now is explained, and Binance's.
-    """
-    settled = []
-    for finding in before:
-        if finding.status is not Status.OPEN:
-            settled.append(finding)
-            continue
-        span: Span = finding.start_us, finding.end_us
-        left = [other for other in now if other.start_us < span[1] and other.end_us > span[0]]
-        if any(other.status is Status.OPEN for other in left):
-            settled.append(finding)
-        elif explained := [other for other in left if other.kind is Kind.HALT]:
-            settled.append(
-                replace(finding, blame=Blame.BINANCE, status=Status.EXPLAINED, evidence=explained[0].evidence)
-            )  # fmt: skip
-        else:
-            settled.append(replace(finding, status=Status.FIXED))
-    return settled
 
 
 def _look(store: Store, series: Series, words: Wanted) -> tuple[Order, list[Finding]]:
