@@ -239,8 +239,8 @@ def settle(
 ) -> PoolState:
     """The request of `grant` is over; `used` is the used weight that its answer reported, if it did.
 
-    The report counts only if request and answer surely fell into the same window: one of an older window must not
-    count in the new one. What it has beyond our own bookings was used by others.
+    The report counts only if it is sure which window it is of: one of an older window must not count in the new one.
+    What it has beyond our own bookings was used by others.
     """
     touched = _touched(now_ms, guard_ms, pool)
     windows = dict(state.windows)
@@ -252,9 +252,14 @@ def settle(
         if w not in grant.windows:
             late = windows.get(w, Window())
             windows[w] = replace(late, used=late.used + grant.cost)
+    first, last = grant.windows[0], touched[-1]
     if used is not None and touched == grant.windows and len(touched) == 1:
-        seen_ms = now_ms - touched[0] * pool.window_ms
-        windows[touched[0]] = _reported(windows.get(touched[0], Window()), grant, used, seen_ms, pool)
+        seen_ms = now_ms - first * pool.window_ms
+        windows[first] = _reported(windows.get(first, Window()), grant, used, seen_ms, pool)
+    elif used is not None and used < grant.sure + grant.cost and last == first + 1:
+        # Less than the first one surely had: the counter has begun anew, so it was counted in the next window.
+        seen_ms = max(1, now_ms - last * pool.window_ms)
+        windows[last] = _reported(windows.get(last, Window()), replace(grant, sure=0), used, seen_ms, pool)
     return replace(state, windows=windows)
 
 
@@ -299,14 +304,20 @@ def _least(state: PoolState, window: int) -> int:
 
 def _rate(state: PoolState, window: int, pool: Pool) -> float:
     """What the others use in a millisecond, rather too much than too little."""
-    before, known = state.windows.get(window - 1, Window()), state.windows.get(window, Window())
-    least_ms = pool.window_ms // 20
-    rate = known.foreign_high / max(known.seen_ms, least_ms) if known.foreign else 0.0
-    if known.seen_ms - known.then_ms >= least_ms:
-        rate = max(rate, (known.foreign - known.then_foreign) / (known.seen_ms - known.then_ms))
+    known = state.windows.get(window, Window())
+    rate = _seen_rate(known, pool)
     # What was seen in the first moments is no rate yet; until a sixth of the window it is the last one's, if higher.
     if known.seen_ms < pool.window_ms // 6:
-        rate = max(rate, before.foreign / max(before.seen_ms, least_ms))
+        rate = max(rate, _seen_rate(state.windows.get(window - 1, Window()), pool))
+    return rate
+
+
+def _seen_rate(window: Window, pool: Pool) -> float:
+    """The higher one of the rate since the window's start and the rate since an earlier report."""
+    least_ms = pool.window_ms // 20
+    rate = window.foreign_high / max(window.seen_ms, least_ms) if window.foreign else 0.0
+    if (since_ms := window.seen_ms - window.then_ms) >= least_ms:
+        rate = max(rate, (window.foreign - window.then_foreign) / since_ms)
     return rate
 
 

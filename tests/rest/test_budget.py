@@ -6,6 +6,7 @@ import heapq
 import itertools
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from airflow_provider_binance.rest.budget import (
     PoolState,
     Priority,
     Wait,
+    Window,
     acquire,
     hold,
     learn,
@@ -95,6 +97,22 @@ def test_a_late_answer_does_not_count_in_the_new_window():
     state = settle(state, POOL, grant, now_ms=end + 100, used=5800)
     assert state.windows[1_000_001].used == 2, "only its own cost: it may have arrived late"
     assert isinstance(ask(state, now=end + 200, cost=5000)[1], Grant)
+
+
+def test_a_late_answer_that_shows_the_new_counter_is_a_report_of_the_new_window():
+    end = (T0 // MINUTE + 1) * MINUTE
+    state = fill(PoolState(), leave=100)
+    state, first = ask(state, now=T0 + 1, ticket="a")
+    state = settle(state, POOL, first, now_ms=T0 + 100, used=5722)
+    state, grant = ask(state, now=end - 100, cost=3)
+    state = settle(state, POOL, grant, now_ms=end + 100, used=13)
+    window = state.windows[1_000_001]
+    assert grant.sure == 2
+    assert (window.used, window.sure) == (3, 0), "13 may be the old counter, of which only 2 are sure"
+    state, grant = ask(replace(state, windows={1_000_000: Window(used=90, sure=90)}), now=end - 100, cost=3)
+    state = settle(state, POOL, grant, now_ms=end + 100, used=13)
+    window = state.windows[1_000_001]
+    assert (window.used, window.sure, window.foreign, window.foreign_high) == (3, 3, 10, 10)
 
 
 def test_what_is_in_flight_over_the_edge_is_booked_on_the_new_window_too():
