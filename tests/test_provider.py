@@ -8,6 +8,7 @@ import inspect
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from airflow_provider_binance.errors import InputError, NaiveTimeError, UnknownI
 from airflow_provider_binance.market import from_us, parse_interval, to_us
 from airflow_provider_binance.provider import BinanceDataProvider, DataProviderInterface
 from airflow_provider_binance.records import Kline
+from airflow_provider_binance.rest.budget import PoolState, hold
+from airflow_provider_binance.rest.budget_stores import MemoryBudgetStore
 from airflow_provider_binance.simulator.server import Simulator
 
 NOW = datetime(2024, 3, 5, 12, 37, tzinfo=UTC)
@@ -275,3 +278,24 @@ asyncio.run(main())
         worst.append(lag)
     assert min(worst) < limit
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_weight_budget_is_asked_and_waited_for_in_other_threads(
+    config: BinanceConfig, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everybody is held for a moment: neither the budget's store nor the wait is the event loop's."""
+    threads: list[int] = []
+
+    class Held(MemoryBudgetStore):
+        def transact(self, key: str, step: Any) -> Any:
+            threads.append(threading.get_ident())
+            if len(threads) == 1:
+                self._values[key] = hold(PoolState(), round(time.time() * 1000) + 300, 429).to_json()
+            return super().transact(key, step)
+
+    caplog.set_level("INFO")
+    mocker.patch("airflow_provider_binance.rest.client.open_budget_store", return_value=Held())
+    frame = await BinanceDataProvider(config=config).get_historical_data("BTCUSDT", "1h", "2024-03-04", "2024-03-05")
+    assert len(frame) == 24
+    assert "throttling ends" in caplog.text
+    assert threading.get_ident() not in threads

@@ -248,3 +248,21 @@ def test_unknown_symbol_fails_at_once_with_near_matches(store_path: Path) -> Non
     with pytest.raises(AirflowFailException, match="BTCUSDT"):
         operator(symbols=["BTCUSDTT"], start=START, end=END).execute({})  # type: ignore[typeddict-item]
     assert not store_path.exists()
+
+
+def test_a_ban_ends_all_tasks_in_a_state_that_is_retried_after_it(
+    set_connection: Callable[..., None], store_path: Path
+) -> None:
+    """The one that meets it, and the next one, which asks nobody."""
+    set_connection("ingest_default", conn_type="sqlite", host=str(store_path))
+    with Simulator(symbols=["BTCUSDT", "ETHUSDT"], faults=["418=600:1@/klines"]) as simulator:  # its clock is true
+        set_connection("binance_default", conn_type="binance", extra=extras(simulator))
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            with pytest.raises(errors.BannedError) as caught:
+                operator(symbols=[symbol], start="10d", end="9d", source="rest").execute({})  # type: ignore[typeddict-item]
+            decision = BINANCE_RETRY_POLICY.evaluate(pickle.loads(pickle.dumps(caught.value)), 1, 3)
+            assert decision.action is RetryAction.RETRY
+            assert decision.retry_delay is not None
+            assert 500 < decision.retry_delay.total_seconds() <= 602
+            assert [record.status for record in simulator.requests].count(418) == 1
+            assert simulator.requests[-1].status == 418, "nothing was sent after it"
