@@ -47,7 +47,7 @@ matrix: ## Run tests with the lowest and the latest dependencies (needs uv)
 bench: $(STAMP) ## Measure; writes benchmarks/RESULTS.md
 	@"$(BIN)/python" -m benchmarks.run
 
-soak: $(STAMP) ## Kill loads at random moments: SOAK_KILLS times a test, chosen by SOAK_SEED
+soak: $(STAMP) ## Kill loads at random moments (SOAK_KILLS, SOAK_SEED); prove the weight budget in real minutes
 	@"$(BIN)/python" -m pytest -m soak --durations=15 $(PYTEST_ARGS)
 
 clean: ## Remove build output and caches; the environment stays
