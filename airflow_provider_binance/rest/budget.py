@@ -314,7 +314,7 @@ def _rate(state: PoolState, window: int, pool: Pool) -> float:
 
 def _seen_rate(window: Window, pool: Pool) -> float:
     """The higher one of the rate since the window's start and the rate since an earlier report."""
-    least_ms = pool.window_ms // 20
+    least_ms = pool.window_ms // 120
     rate = window.foreign_high / max(window.seen_ms, least_ms) if window.foreign else 0.0
     if (since_ms := window.seen_ms - window.then_ms) >= least_ms:
         rate = max(rate, (window.foreign - window.then_foreign) / since_ms)
