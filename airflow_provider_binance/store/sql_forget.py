@@ -162,11 +162,15 @@ class SqlForgetter(SqlStore):
             f"SELECT DISTINCT key FROM {table} WHERE dataset = %s AND substr(key, 1, %s) = %s",
             [entry.name, len(head) + 1, head + ","],
         )
-        gone = 0
-        for (key,) in keys:
-            at = _time_of(entry, key)
-            if at is None or start_us <= at < end_us:
-                gone += self._change(f"DELETE FROM {table} WHERE dataset = %s AND key = %s", [entry.name, key])
+        wanted = [key for (key,) in keys if (at := _time_of(entry, key)) is None or start_us <= at < end_us]
+        gone, most = 0, self._most_values() - 1
+        for first in range(0, len(wanted), most):
+            # Many at once: the table has no index, so that each statement reads all of it.
+            some = wanted[first : first + most]
+            gone += self._change(
+                f"DELETE FROM {table} WHERE dataset = %s AND key IN (VALUES {', '.join(['(%s)'] * len(some))})",
+                [entry.name, *some],
+            )
         return gone
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_binance.market import DAY_US, INTERVALS
+from airflow_provider_binance.market import DAY_US, INTERVALS, iso
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State
 from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rows import TupleRows, Value
@@ -258,6 +258,18 @@ def test_forgetting_a_window_keeps_what_lies_outside(store: Store, store_url: st
     assert minutes((line.start_us, line.end_us) for line in audit(store, 0, 10).lines) == [(0, 3), (7, 10)]
     assert plain(store_url, "SELECT count(*) FROM corrections") == [(0,)]
     assert store.audit(other, T0, T0 + 3 * MINUTE).rows == 1
+
+
+def test_forgetting_takes_many_corrections_at_a_time(
+    store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of corrections has no index: a statement for each of a hundred thousand would take hours."""
+    store.write(klines(0, 10))
+    store.write(klines(1, 9, close="1.25"))
+    monkeypatch.setattr(store, "_most_values", lambda: 4)
+    assert store.forget(SERIES, at(2), at(9)).corrections == 7
+    [(key,)] = plain(store_url, "SELECT key FROM corrections")
+    assert iso(at(1)) in key
 
 
 def test_forgetting_a_series_leaves_no_trace_and_it_comes_back(store: Store) -> None:
