@@ -6,6 +6,7 @@ A store does one atomic step, `transact`, and keeps a small cache beside it (exc
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from airflow_provider_binance.errors import ConfigError, ThrottledError
+from airflow_provider_binance.errors import ConfigError, IngestError, StoreUnavailableError, ThrottledError
 from airflow_provider_binance.masking import mask_url
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ MOST_KEYS = 64
 CACHE_SECONDS = 31 * 86_400.0
 CACHE_ENTRIES = 10_000
 CACHE_BYTES = 256 << 20
+# What a full disk, a quota, or too many open files say: it may pass.
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO})
 # So often who writes to the cache cleans it first.
 CLEAN_SECONDS = 3600.0
 
@@ -211,7 +214,12 @@ class FileBudgetStore(BudgetStore):
             document["values"] = {key: values[key] for key in newest}
         _replace(self.path, json.dumps(document, separators=(",", ":")).encode())
 
-    def _unwritable(self, error: OSError) -> ConfigError:
+    def _unwritable(self, error: OSError) -> IngestError:
+        if error.errno in _PASSING:
+            return StoreUnavailableError(
+                f"the weight budget's file {self.path} cannot be written now: {error.strerror}. Make room there, or "
+                f"name another place in rate_limit_store (BINANCE_RATE_LIMIT_STORE)"
+            )
         return ConfigError(
             f"cannot write the weight budget's file {self.path}: {error.strerror or error}. Set rate_limit_store "
             f"(BINANCE_RATE_LIMIT_STORE) to file:///path of a writable directory, or to memory:// if this process is "

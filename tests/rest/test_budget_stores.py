@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -179,6 +180,21 @@ def test_auto_is_the_stores_own_postgresql_or_a_file(tmp_path):
         assert isinstance(opened, PostgresBudgetStore)
         assert "secret" not in opened.url
     assert open_budget_store("auto", "sqlite:///binance.db").path == default_budget_path()
+
+
+def test_a_place_without_room_is_a_retryable_error_and_keeps_its_value(tmp_path):
+    """As a full disk or a quota says it: the kernel refuses the write. What was there stays."""
+    store = FileBudgetStore(tmp_path / "budget.json")
+    store.transact("pool", lambda value: ({"n": 1}, None))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailableError, match=r"budget\.json cannot be written now"):
+            store.transact("pool", lambda value: ({"n": 2}, None))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.transact("pool", lambda value: (value, value)) == {"n": 1}
+    assert {path.name for path in tmp_path.iterdir()} <= {"budget.json", "budget.json.lock"}
 
 
 def test_a_place_that_cannot_be_written_is_told_with_the_remedy(tmp_path):
