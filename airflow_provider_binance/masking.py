@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 MASK = "***"
 _USERINFO = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^\s:/@]*):(?P<password>[^\s]*?)@(?=[^\s@]*(?:[\s/?#]|$))")
 _SECRET_PARAMETER = re.compile(
-    r"(?i)\b(password|passwd|secret|signature|api_?key|api_?secret|private_key|token)=([^&\s'\"]+)"
+    r"(?i)\b((?:ssl)?password|passwd|secret|signature|api_?key|api_?secret|private_key|token)=([^&\s'\"]+)"
 )
 
 

@@ -18,6 +18,7 @@ from airflow_provider_binance.masking import mask_url, mask_values
         "postgresql://user:p@ss@w0rd@host/db",
         "https://api.binance.com/api/v3/account?timestamp=1&signature=deadbeef",
         "host=db password=hunter2 dbname=x",
+        "postgresql://user@host/db?sslmode=verify-full&sslpassword=hunter2",
     ],
 )
 def test_passwords_and_signatures_of_urls_are_masked(text: str):
