@@ -89,7 +89,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "rate_limit_store": {
                         "label": "Weight budget",
-                        "description": "Where the shared weight budget lives: auto, file:///path, postgresql://… or redis://…",
+                        "description": "Where it lives: auto, file:///path, postgresql://…, redis://… or memory://",
                         "schema": {"type": ["string", "null"]},
                     },
                     "rate_limit_requests_per_minute": {
