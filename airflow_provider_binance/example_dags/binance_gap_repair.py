@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context, task
 
-from airflow_provider_binance.example_dags.planning import default_args
+from airflow_provider_binance.example_dags.planning import SYMBOLS_INDEX_TEMPLATE, default_args
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.operators.binance import BinanceRepairOperator, BinanceVerifyOperator
 
@@ -24,11 +24,6 @@ rows that were lost behind the ledger's back, and confirms from the archive what
 rows against the ledger and their own rules, minutes against longer intervals. What remains open fails the task
 `verify`, so that a notifier can tell. Triggered by hand it can be narrowed, and compare every row with Binance.
 """
-
-_MAP_INDEX = (
-    "{{ task.market }} {{ task.symbols[:3] | join(' ') }}{{ ' +%d' % (task.symbols | length - 3) "
-    "if task.symbols | length > 3 else '' }}"
-)
 
 
 def form() -> dict[str, Param]:
@@ -126,7 +121,7 @@ def make_gap_repair_dag(
             "binance_conn_id": binance_conn_id,
             "store_conn_id": store_conn_id,
             "pool": pool,
-            "map_index_template": _MAP_INDEX,
+            "map_index_template": SYMBOLS_INDEX_TEMPLATE,
         }
         chunks = stored()
         repaired = BinanceRepairOperator.partial(task_id="repair", early="{{ params.early }}", **shared).expand_kwargs(

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How a mapped load is called in the UI.
-MAP_INDEX_TEMPLATE = (
+#: How a mapped task is called in the UI, by its market and symbols, and how a load is, by its intervals too.
+SYMBOLS_INDEX_TEMPLATE = (
     "{{ task.market }} {{ task.symbols[:3] | join(' ') }}{{ ' +%d' % (task.symbols | length - 3) "
-    "if task.symbols | length > 3 else '' }} {{ task.intervals | join(' ') }}"
+    "if task.symbols | length > 3 else '' }}"
 )
+MAP_INDEX_TEMPLATE = f"{SYMBOLS_INDEX_TEMPLATE} {{{{ task.intervals | join(' ') }}}}"
 #: Series that a dry run logs and returns one by one; the totals count all.
 _MOST_SERIES = 100
 
