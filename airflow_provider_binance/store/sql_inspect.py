@@ -15,7 +15,7 @@ from airflow_provider_binance.store.inspection import WINDOW_ROWS, Audit, Broken
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_read import OF_SERIES, SqlReader, of
 
-#: Rows told one by one; whoever has more of them has them counted.
+#: Rows told one by one of a window; whoever has more of them hears of the others once these are mended.
 MOST_ROWS = 10_000
 
 

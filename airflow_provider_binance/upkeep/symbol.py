@@ -35,6 +35,9 @@ class _Looked:
     rows: dict[Source, int] = field(default_factory=dict)
 
 
+#: Found row by row.
+_OF_ONE_ROW = frozenset({Kind.OFF_GRID, Kind.RULE_BROKEN, Kind.ROLLUP})
+
 #: What another source said: its runs, and about what it spoke, by series.
 _Opinion = tuple[dict[Series, list[Run]], dict[Series, list[Span]]]
 
@@ -222,7 +225,10 @@ class Symbol:
         for series, looked in self._series.items():
             left = ledger_findings(series, again[series])
             left += sums[series].findings if series in sums else []
-            looked.own = afterwards(looked.own, left)
+            # A look tells of so many rows and no more: behind those that are mended there may be others.
+            told = {(finding.start_us, finding.kind) for finding in looked.own}
+            others = [f for f in left if f.kind in _OF_ONE_ROW and (f.start_us, f.kind) not in told]
+            looked.own = [*afterwards(looked.own, left), *others]
             looked.judged = [fixer.judged_afterwards(one) for one in looked.judged]
 
     def findings(self) -> list[Finding]:

@@ -70,6 +70,20 @@ def test_fix_without_a_comparison_asks_only_about_what_is_suspect(shop):
     assert (report.exit_status, it.state()) == (0, before)
 
 
+def test_what_one_look_cannot_tell_is_told_by_the_next(shop, monkeypatch):
+    """Of more broken rows than a look tells, those behind are open and not passed over."""
+    monkeypatch.setattr("airflow_provider_binance.store.sql_inspect.MOST_ROWS", 2)
+    it = shop()
+    it.load(**DAY)
+    before = it.state()
+    last = at("2024-06-10T07:09")
+    it.sql("UPDATE klines_data SET low = '999999' WHERE open_time >= %s AND open_time <= %s", MINUTE, last)
+    report = it.verify(fix=True)
+    assert [finding.kind for finding in report.open] == ["rule_broken"]
+    assert (report.exit_status, it.verify(fix=True).exit_status) == (3, 0)
+    assert it.state() == before
+
+
 def test_a_sum_that_lacks_is_traced_to_the_series_that_is_wrong(shop):
     """Of an hour and its minutes one is off: unknown until a source is asked."""
     it = shop()
