@@ -23,7 +23,7 @@ from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
 from airflow_provider_binance.outcome import load_reports, pieces
-from airflow_provider_binance.planner import SourceChoice, piece_report
+from airflow_provider_binance.planner import piece_report
 from airflow_provider_binance.planning import plan_all
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import CoverageRange, Kline, Series, State
@@ -107,7 +107,7 @@ def load(
         if not 1 <= value <= 64:
             raise InputError(f"{name}={value} must be 1 … 64")
     # What this thread asks is for all series; pages are asked, and counted, by threads of their own.
-    with _runtime(config, store, priority, source) as runtime, measured() as shared:
+    with Runtime.of_source(config, store, priority, source) as runtime, measured() as shared:
         selection = select(
             market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
         )  # fmt: skip
@@ -160,7 +160,7 @@ def plan(
         InputError: malformed or unknown arguments.
         BinanceError, StoreError: exchangeInfo, the listing or the ledger could not be read.
     """
-    with _runtime(config, store, priority, source) as runtime:
+    with Runtime.of_source(config, store, priority, source) as runtime:
         selection = select(
             market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
         )  # fmt: skip
@@ -283,16 +283,6 @@ def _closed_end(series: Series, ranges: Sequence[CoverageRange], end_us: int, to
     if interval.closed_end(known_us) < end_us:
         known_us = max(known_us, told_us())
     return interval.closed_end(known_us)
-
-
-def _runtime(config: BinanceConfig | None, store: StoreLike, priority: str, source: str) -> Runtime:
-    return Runtime(
-        config,
-        store,
-        priority=priority,
-        archive=source != SourceChoice.REST,
-        archive_only=source == SourceChoice.ARCHIVE,
-    )
 
 
 def _series_coverage(

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from airflow_provider_binance.archive.folder import Folder, Listed
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, files_between, published_by
+from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market
 from airflow_provider_binance.records import Series
@@ -36,6 +37,14 @@ class SourceChoice(StrEnum):
     AUTO = "auto"
     ARCHIVE = "archive"
     REST = "rest"
+
+    @classmethod
+    def parse(cls, name: str) -> SourceChoice:
+        """The choice called `name`; raises InputError with the accepted names."""
+        try:
+            return cls(name)
+        except ValueError:
+            raise InputError(f"unknown source {name!r}: use {', '.join(cls)}") from None
 
 
 Find = Callable[[ArchiveFile], Listed | None]

@@ -59,6 +59,12 @@ class Runtime:
         self._is_archive_away = False
         self._archive_read: tuple[int, float] | None = None
 
+    @classmethod
+    def of_source(cls, config: BinanceConfig | None, store: StoreLike, priority: str, source: str) -> Self:
+        """What a call works with whose caller may have forced one source."""
+        archive, archive_only = source != SourceChoice.REST, source == SourceChoice.ARCHIVE
+        return cls(config, store, priority=priority, archive=archive, archive_only=archive_only)
+
     def __enter__(self) -> Self:
         return self
 

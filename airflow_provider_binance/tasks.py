@@ -93,10 +93,7 @@ def select(
     chosen = tuple(dict.fromkeys(parse_interval(name, kind).name for name in names_of(intervals or ())))
     if not chosen:
         raise InputError(f"no interval given: {dataset} needs one or more of {' '.join(INTERVALS)}")
-    try:
-        choice = SourceChoice(source)
-    except ValueError:
-        raise InputError(f"unknown source {source!r}: use {', '.join(SourceChoice)}") from None
+    choice = SourceChoice.parse(source)
     begin, stop = instants(start, end, lambda: now_us(kind))
     return Selection(kind, dataset, names, chosen, begin, stop, choice, reload, confirm)
 

@@ -23,7 +23,7 @@ _REPAIRED = frozenset(
     {Kind.ROWS_MISSING, Kind.ROWS_UNCOVERED, Kind.ROWS_IN_GAP, Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.GAP}
 )
 #: What is loaded again although the ledger says that it is there.
-RELOADED = frozenset({Kind.ROW_COUNT, Kind.LEDGER_LINE})
+_RELOADED = frozenset({Kind.ROW_COUNT, Kind.LEDGER_LINE})
 
 
 def repair(
@@ -72,8 +72,8 @@ def repair(
     """
     if not 1 <= jobs <= 64:
         raise InputError(f"jobs={jobs} must be 1 … 64")
-    choice = source_choice(source)
-    with opened(config, store, priority, choice) as runtime:
+    choice = SourceChoice.parse(source)
+    with Runtime.of_source(config, store, priority, choice) as runtime:
         kind = Market.parse(market) if market else Market.SPOT
         words = wanted(market, dataset, symbols, intervals, start, end, lambda: runtime.now_us(kind))
         orders = []
@@ -90,22 +90,6 @@ def repair(
         return RepairReport(tuple(findings), tuple(load_reports(runtime.store, done)))
 
 
-def source_choice(source: str) -> SourceChoice:
-    """The choice called `source`; raises InputError with the accepted names."""
-    try:
-        return SourceChoice(source)
-    except ValueError:
-        raise InputError(f"unknown source {source!r}: use {', '.join(SourceChoice)}") from None
-
-
-def opened(config: BinanceConfig | None, store: StoreLike, priority: str, choice: SourceChoice) -> Runtime:
-    """What one call works with."""
-    return Runtime(
-        config, store, priority=priority, archive=choice is not SourceChoice.REST,
-        archive_only=choice is SourceChoice.ARCHIVE,
-    )  # fmt: skip
-
-
 def _look(store: Store, series: Series, words: Wanted) -> tuple[Order, list[Finding]]:
     audit = store.audit(series, *INTERVALS[series.interval].align(words.start_us, words.end_us))
     return Order(series, audit), ledger_findings(series, audit)
@@ -116,5 +100,5 @@ def _examine(store: Store, series: Series, words: Wanted) -> tuple[Order, list[F
     order, found = _look(store, series, words)
     found = [finding for finding in found if finding.kind in _REPAIRED]
     order.lost = [(f.start_us, f.end_us) for f in found if f.kind is Kind.ROWS_MISSING]
-    order.reload = [(f.start_us, f.end_us) for f in found if f.kind in RELOADED]
+    order.reload = [(f.start_us, f.end_us) for f in found if f.kind in _RELOADED]
     return order, found
