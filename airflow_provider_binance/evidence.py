@@ -117,7 +117,7 @@ def hole(stretch: Stretch, now_us: int) -> CoverageRange:
         State.UNPUBLISHED,
         evidence=str(stretch.evidence),
         checked_at_us=now_us,
-        next_check_at_us=now_us,
+        next_check_at_us=None,  # whatever clock the next load goes by, to the second or finer
     )
 
 
