@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_binance.market import iso
 from airflow_provider_binance.records import Series
-from airflow_provider_binance.reports import SCHEMA, SeriesLoad
+from airflow_provider_binance.reports import SCHEMA, SeriesLoad, series_dict
 
 
 class Kind(StrEnum):
@@ -84,12 +83,7 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """The entry of `findings`."""
         return {
-            "market": self.series.market,
-            "dataset": self.series.dataset,
-            "symbol": self.series.symbol,
-            "interval": self.series.interval,
-            "start": iso(self.start_us),
-            "end": iso(self.end_us),
+            **series_dict(self.series, self.start_us, self.end_us),
             "kind": str(self.kind),
             "class": str(self.blame),
             "status": str(self.status),
@@ -112,12 +106,7 @@ class Checked:
     def to_dict(self) -> dict[str, Any]:
         """The entry of `checked`."""
         return {
-            "market": self.series.market,
-            "dataset": self.series.dataset,
-            "symbol": self.series.symbol,
-            "interval": self.series.interval,
-            "start": iso(self.start_us),
-            "end": iso(self.end_us),
+            **series_dict(self.series, self.start_us, self.end_us),
             "rows": self.rows,
             "rolled_up": self.rolled_up,
             "compared": dict(self.compared),
@@ -188,12 +177,7 @@ class SeriesForgotten:
     def to_dict(self) -> dict[str, Any]:
         """The entry of `forgotten`."""
         return {
-            "market": self.series.market,
-            "dataset": self.series.dataset,
-            "symbol": self.series.symbol,
-            "interval": self.series.interval,
-            "start": iso(self.start_us),
-            "end": iso(self.end_us),
+            **series_dict(self.series, self.start_us, self.end_us),
             "rows": self.rows,
             "ranges": self.ranges,
             "lines": self.lines,

@@ -52,7 +52,8 @@ class LackReport:
         return {"start": iso(self.start_us), "end": iso(self.end_us), "rows": self.rows, "files": list(self.files)}
 
 
-def _series_dict(series: Series, start_us: int, end_us: int) -> dict[str, Any]:
+def series_dict(series: Series, start_us: int, end_us: int) -> dict[str, Any]:
+    """What every entry of a document about a series begins with."""
     return {
         "market": series.market,
         "dataset": series.dataset,
@@ -85,7 +86,7 @@ class SeriesLoad:
     def to_dict(self) -> dict[str, Any]:
         """The entry of `loads`."""
         return {
-            **_series_dict(self.series, self.start_us, self.end_us),
+            **series_dict(self.series, self.start_us, self.end_us),
             "rows_read": self.counts.rows_read,
             "rows_inserted": self.counts.rows_inserted,
             "rows_updated": self.counts.rows_updated,
@@ -175,7 +176,7 @@ class SeriesPlan:
     def to_dict(self) -> dict[str, Any]:
         """The entry of `plan`."""
         return {
-            **_series_dict(self.series, self.start_us, self.end_us),
+            **series_dict(self.series, self.start_us, self.end_us),
             "pieces": [piece.to_dict() for piece in self.pieces],
         }
 
@@ -216,7 +217,7 @@ class SeriesCoverage:
     def to_dict(self) -> dict[str, Any]:
         """The entry of `coverage`."""
         return {
-            **_series_dict(self.series, self.start_us, self.end_us),
+            **series_dict(self.series, self.start_us, self.end_us),
             "rows": self.rows,
             "expected": self.expected,
             "ranges": [stretch.to_dict() for stretch in self.ranges],
