@@ -22,7 +22,6 @@ FUTURES_DATA = Pool("futures_data", 1000, 300_000)
 SAPI = Pool("sapi", 12_000)
 OPTIONS = Pool("options", 400)
 OTHER = Pool("other", 1200)
-POOLS = {pool.name: pool for pool in (SPOT, FUTURES, FUNDING, FUTURES_DATA, SAPI, OPTIONS, OTHER)}
 
 # Charged for a route that the table lacks: as much as the dearest of the common ones, so that guessing never bans.
 UNKNOWN_WEIGHT = 20

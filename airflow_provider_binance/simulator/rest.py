@@ -19,7 +19,6 @@ from airflow_provider_binance.simulator.parameters import Parameters
 from airflow_provider_binance.simulator.refusals import no_such_path
 from airflow_provider_binance.simulator.wire import Answer, Request, error_answer
 
-PREFIXES = ("/api/", "/fapi/", "/dapi/", "/sapi/")
 CONTENT_TYPE = {"spot": "application/json;charset=UTF-8", "um": "application/json", "cm": "application/json"}
 
 # Hosts sit behind CloudFront.

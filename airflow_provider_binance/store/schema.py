@@ -15,8 +15,6 @@ from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
 
 #: What `min_reader_version` is compared with: this code reads stores that ask for this version or less.
 READER_VERSION = 1
-#: The number of the newest numbered migration.
-VERSION = 2
 #: The migration that lets `ingest_log` tell when an archive file was published. A store may lack it where the role may
 #: not ALTER: there the file that was loaded last counts as the newest.
 PUBLISHED = "0002_published_at"
