@@ -27,6 +27,8 @@ from airflow_provider_binance.masking import mask_url
 
 log = logging.getLogger(__name__)
 
+# What a budget's file begins with; one that was broken by a power cut may be any part of it.
+_BEGINNING = b'{"values":'
 _FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#\0]*)")
 
 T = TypeVar("T")
@@ -114,8 +116,10 @@ class MemoryBudgetStore(BudgetStore):
 class FileBudgetStore(BudgetStore):
     """The budget of one host: a JSON file, replaced whole under a lock file that the kernel frees when a holder dies.
 
+    A file of somebody else is never replaced.
+
     Raises:
-        ConfigError: the directory cannot be made or written.
+        ConfigError: the directory cannot be made or written; later, that the file is none of a weight budget.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -193,8 +197,10 @@ class FileBudgetStore(BudgetStore):
         return self._cache_directory / hashlib.sha256(key.encode()).hexdigest()
 
     def _read(self) -> dict[str, Any]:
+        content = b""
         try:
-            document = json.loads(self.path.read_bytes())
+            content = self.path.read_bytes()
+            document = json.loads(content)
             if isinstance(document["values"], dict) and all(
                 isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], dict)
                 for entry in document["values"].values()
@@ -204,6 +210,12 @@ class FileBudgetStore(BudgetStore):
             return {"values": {}}
         except (ValueError, KeyError, TypeError):
             pass  # told below, for every way of being broken
+        if not _was_budget(content):
+            raise ConfigError(
+                f"rate_limit_store: {self.path} is no file of a weight budget, and is left alone. Name another one "
+                f"(BINANCE_RATE_LIMIT_STORE=file:///path), or remove this one if nobody needs it",
+                field="rate_limit_store",
+            )
         log.warning("the weight budget's file is corrupted and starts anew: path=%s", self.path)
         return {"values": {}, "lost_at": time.time()}
 
@@ -226,6 +238,12 @@ class FileBudgetStore(BudgetStore):
             f"alone behind its IP address",
             field="rate_limit_store",
         )
+
+
+def _was_budget(content: bytes) -> bool:
+    """Whether a file that cannot be read as a budget may have been one: empty, zeros, or with its beginning."""
+    beginning = b"".join(content[:64].strip(b"\0").split())[: len(_BEGINNING)]
+    return _BEGINNING.startswith(beginning)
 
 
 def default_budget_path() -> Path:

@@ -105,7 +105,7 @@ def test_two_stores_on_one_place_are_one(make):
     one.close()
 
 
-@pytest.mark.parametrize("broken", [b"", b"{", b"[]", b'{"values": 3}', b'{"values": {"a": 1}}', b"\xff\xfe", b"null"])
+@pytest.mark.parametrize("broken", [b"", b"{", b"\0" * 400, b'{"values": 3}', b'{"values": {"a": 1}}', b'{"val'])
 def test_a_corrupted_file_starts_anew_with_every_pool_suspect(tmp_path, broken, caplog):
     path = tmp_path / "budget.json"
     path.write_bytes(broken)
@@ -120,6 +120,17 @@ def test_a_corrupted_file_starts_anew_with_every_pool_suspect(tmp_path, broken, 
     seen.clear()
     FileBudgetStore(path).transact("a", lambda value: (seen.append(value) or {}, None))
     assert seen == [PoolState().to_json()]
+
+
+@pytest.mark.parametrize(
+    "content", [b"root:x:0:0:root:/root:/bin/bash\n", b'{"name": "x"}', b"[]", b"\xff\xfe", b"null"]
+)
+def test_a_file_of_somebody_else_is_left_alone(tmp_path, content):
+    path = tmp_path / "precious"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="precious is no file of a weight budget"):
+        FileBudgetStore(path).transact("a", add_one)
+    assert path.read_bytes() == content
 
 
 def test_old_keys_are_dropped(tmp_path):
