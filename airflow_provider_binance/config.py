@@ -48,6 +48,8 @@ _TESTNET_HOSTS = ("testnet.binance.vision", "binancefuture.com", "demo-api.binan
                   "demo-dstream.binance.com")  # fmt: skip
 _PRODUCTION_HOSTS = ("binance.com", "binance.vision", "amazonaws.com")
 #: Paths that the requests bring themselves: given by mistake at a URL's end, they are dropped.
+# What an API key, which goes as a header, may consist of.
+_HEADER_WORD = re.compile(r"[!-~]*")
 _PATHS = re.compile(r"(/api/v3|/fapi/v1|/dapi/v1)$")
 _LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -123,6 +125,12 @@ class BinanceConfig(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise _config_error(error, values) from None
+        if self.api_key is not None and not _HEADER_WORD.fullmatch(self.api_key.get_secret_value()):
+            raise ConfigError(
+                f"setting api_key: it has blanks, line ends or characters that no API key has; copy it anew. "
+                f"{ways_to_set('api_key')}",
+                field="api_key",
+            )
         if self.private_key is not None:
             try:
                 text = pem_text(self.private_key.get_secret_value())

@@ -181,3 +181,11 @@ def test_settings_are_read_again_the_way_they_were_read(tmp_path, monkeypatch):
     assert by_hand.reread() is by_hand
     assert by_hand.reread_by(lambda: again) == by_hand
     assert by_hand.reread_by(lambda: again).reread() == again
+
+
+@pytest.mark.parametrize("key", ["KEYone\nKEYtwo", "KEY one", "KEY\x00", "KEYключ"])
+def test_an_api_key_that_no_header_can_carry_is_refused_without_showing_it(key):
+    with pytest.raises(ConfigError, match="setting api_key: it has blanks") as raised:
+        BinanceConfig(api_key=key)
+    assert "KEY" not in str(raised.value).replace("BINANCE_API_KEY", "")
+    assert BinanceConfig(api_key=" KEYone\n").api_key.get_secret_value() == "KEYone", "around it they do no harm"
