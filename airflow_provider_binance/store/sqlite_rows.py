@@ -223,5 +223,5 @@ def _equal(old: Value, new: Value) -> bool:
     """Whether two decimals are one number, spelled differently by whoever wrote the first by hand."""
     try:
         return old is not None and new is not None and Decimal(old) == Decimal(new)
-    except InvalidOperation:
+    except (InvalidOperation, TypeError):  # bytes, which a TEXT column takes too
         return False

@@ -290,7 +290,7 @@ def _differs(entry: Dataset, i: int, mine: int | str | None, its: int | str | No
     if entry.columns[i].kind is Kind.DECIMAL and mine is not None and its is not None:
         try:
             return Decimal(mine) != Decimal(its)
-        except InvalidOperation:
+        except (InvalidOperation, TypeError):  # InvalidOperation: no number; TypeError: bytes
             return True
     return True
 

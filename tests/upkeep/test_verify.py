@@ -45,6 +45,20 @@ def test_a_changed_digit_is_ours_and_set_right_from_the_file(shop):
     assert it.verify(against="archive").findings == ()
 
 
+def test_what_is_no_number_at_all_is_set_right(shop):
+    """SQLite's columns take bytes and any text; PostgreSQL's take NaN."""
+    it = shop()
+    it.load(**DAY)
+    before = it.state()
+    if it.url.startswith("sqlite"):
+        it.sql("UPDATE klines_data SET low = x'00ff' WHERE open_time = %s", MINUTE)
+    else:
+        it.sql("UPDATE klines_data SET low = 'NaN' WHERE open_time = %s", MINUTE)
+    report = it.verify(against="archive", fix=True)
+    assert set(told(report.findings)) == {("rule_broken", "ours", "fixed"), ("value", "ours", "fixed")}
+    assert (report.exit_status, it.state()) == (0, before)
+
+
 def test_a_changed_close_time_is_set_right(shop):
     it = shop()
     it.load(**DAY)
