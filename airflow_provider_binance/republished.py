@@ -15,7 +15,7 @@ from airflow_provider_binance.archive.folder import Listed
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, file_at, period_of
 from airflow_provider_binance.errors import ArchiveError, UnreachableError
 from airflow_provider_binance.evidence import Stretch
-from airflow_provider_binance.market import SECOND_US, Market
+from airflow_provider_binance.market import SECOND_US, Market, iso
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import ArchivePiece, SourceChoice
 from airflow_provider_binance.records import CoverageRange, Series, State
@@ -85,7 +85,8 @@ def _newer(runtime: Runtime, series: Series, lines: Iterable[ArchiveLine]) -> li
             file = _file(series, ref)
             listed = file and runtime.listing.folder(series, file).get(file.stamp)
             if file and listed and is_newer(listed, told):
-                log.warning("archive %s was published again at %s", ref, listed.last_modified_us)
+                at_us = listed.last_modified_us
+                log.warning("archive %s was published again at %s", ref, "?" if at_us is None else iso(at_us))
                 found.append((file, listed))
     except (ArchiveError, UnreachableError) as error:
         log.warning("whether files of %s were published again is not known: %s", series, error)
