@@ -69,6 +69,7 @@ def load(
     source: str = "auto",
     reload: bool = False,
     confirm: bool = False,
+    republished: bool = True,
     store: StoreLike = None,
     config: BinanceConfig | None = None,
     priority: str = "backfill",
@@ -93,8 +94,9 @@ def load(
         end: likewise; None is now. A kline belongs to the window by its open_time, and only closed ones are stored.
         source: `auto` picks the cheapest per piece; `archive` or `rest` forces one.
         reload: ignore coverage, fetch and compare again.
-        confirm: also re-load provisional ranges whose archive file is out now, and compare again what the archive has
-            published anew since it was read; up to 40 days before the window too.
+        confirm: also re-load provisional ranges whose archive file is out now; up to 40 days before the window too.
+        republished: whether to `confirm` is also to read files again that were published anew since they were read,
+            which asks the archive's listing for each series.
         jobs: how many fetches run ahead.
         connections: how many series are written at once, each over a connection of its own (SQLite: always one).
 
@@ -109,7 +111,8 @@ def load(
     # What this thread asks is for all series; pages are asked, and counted, by threads of their own.
     with Runtime.of_source(config, store, priority, source) as runtime, measured() as shared:
         selection = select(
-            market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
+            market, dataset, symbols, intervals, start, end, source, reload, confirm, republished,
+            now_us=runtime.now_us,
         )  # fmt: skip
         planned = plan_all(runtime, selection)
         if not runtime.config.has_archive:
@@ -150,6 +153,7 @@ def plan(
     source: str = "auto",
     reload: bool = False,
     confirm: bool = False,
+    republished: bool = True,
     store: StoreLike = None,
     config: BinanceConfig | None = None,
     priority: str = "backfill",
@@ -162,7 +166,8 @@ def plan(
     """
     with Runtime.of_source(config, store, priority, source) as runtime:
         selection = select(
-            market, dataset, symbols, intervals, start, end, source, reload, confirm, now_us=runtime.now_us
+            market, dataset, symbols, intervals, start, end, source, reload, confirm, republished,
+            now_us=runtime.now_us,
         )  # fmt: skip
         runtime.refuse_foreign()
         plans = []

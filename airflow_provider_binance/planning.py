@@ -60,7 +60,7 @@ def plan_all(runtime: Runtime, selection: Selection) -> list[Planned]:
         found |= _plan_each(runtime, selection, _without_plan(ledger, found), exact_us, is_exact=True)
     planned = [entry for entry in found.values() if entry is not None]
     _add_confirmations(runtime, selection, planned)
-    if selection.confirm and not selection.reload and runtime.archive_allowed:
+    if selection.confirm and selection.republished and not selection.reload and runtime.archive_allowed:
         _add_republished(runtime, planned)
     return planned
 

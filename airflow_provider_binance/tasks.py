@@ -44,6 +44,7 @@ class Selection:
     choice: SourceChoice
     reload: bool
     confirm: bool
+    republished: bool = True
     few: bool = False
 
 
@@ -74,6 +75,7 @@ def select(
     source: str = "auto",
     reload: bool = False,
     confirm: bool = False,
+    republished: bool = True,
     *,
     now_us: Callable[[Market], int],
 ) -> Selection:
@@ -95,7 +97,7 @@ def select(
         raise InputError(f"no interval given: {dataset} needs one or more of {' '.join(INTERVALS)}")
     choice = SourceChoice.parse(source)
     begin, stop = instants(start, end, lambda: now_us(kind))
-    return Selection(kind, dataset, names, chosen, begin, stop, choice, reload, confirm)
+    return Selection(kind, dataset, names, chosen, begin, stop, choice, reload, confirm, republished)
 
 
 def names_of(values: Names) -> list[str]:

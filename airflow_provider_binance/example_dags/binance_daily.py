@@ -87,9 +87,9 @@ def make_daily_dag(
             window = find_window(context)
             with closing(BinanceHook(binance_conn_id, store_conn_id=store_conn_id, priority="daily")) as hook:
                 planned, reports = (
-                    plan_latest(hook, entries, confirm=True)
+                    plan_latest(hook, entries, confirm=True, republished=False)
                     if window is None
-                    else plan_window(hook, entries, *window, by_close=True, confirm=True)
+                    else plan_window(hook, entries, *window, by_close=True, confirm=True, republished=False)
                 )
             describe(reports)
             return cut(planned, most=most_chunks)
@@ -97,6 +97,7 @@ def make_daily_dag(
         BinanceLoadOperator.partial(
             task_id="load",
             confirm=True,
+            republished=False,  # binance_gap_repair looks for those: a day with nothing new asks nobody
             priority="daily",
             binance_conn_id=binance_conn_id,
             store_conn_id=store_conn_id,

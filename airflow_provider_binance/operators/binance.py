@@ -70,6 +70,7 @@ class BinanceLoadOperator(IngestOperator):
         source: `auto`, `archive` or `rest`.
         reload: fetch and compare again what is already covered.
         confirm: also load anew, from the archive, what so far rests on REST alone.
+        republished: whether `confirm` also reads files again that were published anew; asks the listing per series.
         jobs: parallel downloads.
         priority: class of the weight budget: `live`, `repair`, `daily` or `backfill`.
         binance_conn_id: connection of type `binance`.
@@ -82,8 +83,8 @@ class BinanceLoadOperator(IngestOperator):
     """
 
     template_fields: Sequence[str] = (
-        "market", "symbols", "intervals", "start", "end", "dataset", "source", "reload", "confirm", "jobs", "priority",
-        "binance_conn_id", "store_conn_id", "on_gap", "skip_on_no_change",
+        "market", "symbols", "intervals", "start", "end", "dataset", "source", "reload", "confirm", "republished",
+        "jobs", "priority", "binance_conn_id", "store_conn_id", "on_gap", "skip_on_no_change",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"symbols": "json", "intervals": "json"}
     ui_color = "#f5dd90"
@@ -100,6 +101,7 @@ class BinanceLoadOperator(IngestOperator):
         source: str = "auto",
         reload: bool | str = False,
         confirm: bool | str = False,
+        republished: bool | str = True,
         jobs: int | str = 2,
         priority: str = "backfill",
         binance_conn_id: str = "binance_default",
@@ -118,6 +120,7 @@ class BinanceLoadOperator(IngestOperator):
         self.source = source
         self.reload = reload
         self.confirm = confirm
+        self.republished = republished
         self.jobs = jobs
         self.priority = priority
         self.binance_conn_id = binance_conn_id
@@ -153,6 +156,7 @@ class BinanceLoadOperator(IngestOperator):
                     source=self.source,
                     reload=truth("reload", self.reload),
                     confirm=truth("confirm", self.confirm),
+                    republished=truth("republished", self.republished),
                     jobs=whole("jobs", self.jobs),
                     run_ref=run_ref(context),
                 )

@@ -70,11 +70,12 @@ def names(count: int) -> tuple[str, ...]:
 def run_tasks(entry: UniverseEntry, start: datetime = DAY) -> list[Any]:
     """Plan, cut, and load each chunk, every task with a hook of its own, as `binance_daily` does; the loads."""
     with closing(BinanceHook(priority="daily")) as hook:
-        planned, _ = plan_window(hook, [entry], start, start + timedelta(days=1), by_close=True, confirm=True)
+        options = {"confirm": True, "republished": False}
+        planned, _ = plan_window(hook, [entry], start, start + timedelta(days=1), by_close=True, **options)
     loads: list[Any] = []
     for chunk in cut(planned):
         with closing(BinanceHook(priority="daily")) as hook:
-            loads += hook.load(**chunk, confirm=True).loads
+            loads += hook.load(**chunk, confirm=True, republished=False).loads
     return loads
 
 
