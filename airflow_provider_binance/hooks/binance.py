@@ -187,8 +187,10 @@ class BinanceHook(BaseHook):
             return self.config
         try:
             return self.store_config
-        except ConfigError:
-            return self.config  # who stores nothing need not have that connection
+        except ConfigError as error:
+            if "conn_id" not in error.facts:  # who stores nothing need not have that connection; a wrong one is told
+                self.log.warning("The weight budget is not that of the ingest database: %s", error)
+            return self.config
 
     def _defaults(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"priority": self.priority, **arguments, "config": self.store_config}
