@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_binance.rest import budget_stores
+
 REPO = Path(__file__).resolve().parents[1]
 _SESSION = Path(tempfile.mkdtemp(prefix="binance-tests-"))
 atexit.register(shutil.rmtree, _SESSION, ignore_errors=True)
@@ -58,6 +60,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     own = _SESSION / "tests" / str(next(_test_number))  # made by whoever writes to it
     monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(own / "state"))
+    # A simulator may get the port of an earlier one, which had banned this address.
+    monkeypatch.setattr(budget_stores, "_process_store", budget_stores.MemoryBudgetStore())
 
 
 @pytest.fixture(scope="session")

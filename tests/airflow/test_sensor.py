@@ -8,12 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import airflow
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.module_loading import import_string
-from packaging.version import Version
 
 from airflow_provider_binance.archive import http
 from airflow_provider_binance.sensors.binance import BinanceArchiveFileSensor
@@ -180,6 +178,5 @@ def test_a_run_goes_on_when_the_file_comes(simulator: Simulator) -> None:
     dagrun = known(dag).test()
     release.join()
     assert str(dagrun.state) == "success"
-    if Version(airflow.__version__) > Version("3.3.0"):  # whose dag.test loses the XCom of a deferred task
-        [ti] = dagrun.get_task_instances()
-        assert ti.xcom_pull(task_ids="wait", key="return_value")["count"] == 2
+    [ti] = dagrun.get_task_instances()
+    assert ti.xcom_pull(task_ids="wait", key="return_value")["count"] == 2

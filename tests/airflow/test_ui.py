@@ -21,11 +21,11 @@ def test_backfill_by_clicks(page: Page, scene: Scene) -> None:
     page.get_by_role("button", name="Trigger").first.click()
     dialog = page.get_by_role("dialog").filter(has=page.get_by_role("heading", name="binance_daily"))
     dialog.get_by_text("Backfill", exact=True).click()
-    for _ in ("From", "To"):  # the first that is still empty
+    for _ in ("From", "To"):  # the first that is still empty; the calendar before may not be gone yet
         dialog.get_by_text("Select date and time").first.click()
-        page.get_by_placeholder("YYYY/MM/DD").fill("2026/11/07")
-        page.get_by_placeholder("HH:mm").fill("00:00")
-        page.get_by_placeholder("HH:mm").press("Enter")
+        page.get_by_placeholder("YYYY/MM/DD").last.fill("2026/11/07")
+        page.get_by_placeholder("HH:mm").last.fill("00:00")
+        page.get_by_placeholder("HH:mm").last.press("Enter")
         page.keyboard.press("Escape")
     dialog.get_by_text("1 run will be triggered.").wait_for()
     dialog.get_by_role("button", name="Run Backfill").click()
