@@ -25,8 +25,9 @@ from airflow_provider_binance.errors import InputError, NaiveTimeError, UnknownI
 from airflow_provider_binance.market import from_us, parse_interval, to_us
 from airflow_provider_binance.provider import BinanceDataProvider, DataProviderInterface
 from airflow_provider_binance.records import Kline
-from airflow_provider_binance.rest.budget import PoolState, hold
+from airflow_provider_binance.rest.budget import hold
 from airflow_provider_binance.rest.budget_stores import MemoryBudgetStore
+from airflow_provider_binance.rest.pools import PoolState
 from airflow_provider_binance.simulator.server import Simulator
 
 NOW = datetime(2024, 3, 5, 12, 37, tzinfo=UTC)

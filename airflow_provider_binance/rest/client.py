@@ -24,13 +24,13 @@ from airflow_provider_binance.errors import (
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.rest import failures, pages
 from airflow_provider_binance.rest.accounts import AccountRights, check_account
-from airflow_provider_binance.rest.budget import Priority
 from airflow_provider_binance.rest.budget_stores import BudgetStore, open_budget_store
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.costs import pool_of
 from airflow_provider_binance.rest.credentials import KeyRing
 from airflow_provider_binance.rest.info import parse_info
 from airflow_provider_binance.rest.meter import Meter, measured
+from airflow_provider_binance.rest.pools import Priority
 from airflow_provider_binance.rest.turnstile import Turnstile
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_binance.errors import StoreUnavailableError
-from airflow_provider_binance.rest.budget import PoolState
 from airflow_provider_binance.rest.budget_stores import BudgetStore
+from airflow_provider_binance.rest.pools import PoolState
 
 Change = Callable[[PoolState], tuple[PoolState, Any]]
 

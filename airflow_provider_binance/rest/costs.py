@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from airflow_provider_binance.rest.budget import Pool
+from airflow_provider_binance.rest.pools import Pool
 
 # Spot also counts raw requests (300,000 in 5 minutes). No pool for it: each spot request weighs at least 1, so 6,000 a
 # minute are at most 30,000 in 5.

@@ -16,11 +16,11 @@ from uuid import uuid4
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import BannedError, StoreUnavailableError, ThrottledError
 from airflow_provider_binance.rest import budget, failures
-from airflow_provider_binance.rest.budget import Grant, Pool, PoolState, Priority, Wait
 from airflow_provider_binance.rest.budget_stores import BudgetStore
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.combining import Combiner
 from airflow_provider_binance.rest.costs import Charge
+from airflow_provider_binance.rest.pools import Grant, Pool, PoolState, Priority, Wait
 
 log = logging.getLogger(__name__)
 

@@ -13,19 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.rest.budget import (
-    Grant,
-    Pool,
-    PoolState,
-    Priority,
-    Wait,
-    Window,
-    acquire,
-    hold,
-    learn,
-    settle,
-    usable,
-)
+from airflow_provider_binance.rest.budget import acquire, hold, learn, settle, usable
+from airflow_provider_binance.rest.pools import Grant, Pool, PoolState, Priority, Wait, Window
 
 POOL = Pool("spot", 6000)
 MINUTE = 60_000

@@ -19,7 +19,6 @@ import pytest
 from airflow_provider_binance import cli
 from airflow_provider_binance.errors import ConfigError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.rest import budget_postgres, budget_redis, budget_stores
-from airflow_provider_binance.rest.budget import PoolState
 from airflow_provider_binance.rest.budget_postgres import PostgresBudgetStore
 from airflow_provider_binance.rest.budget_stores import (
     LOST,
@@ -28,6 +27,7 @@ from airflow_provider_binance.rest.budget_stores import (
     default_budget_path,
     open_budget_store,
 )
+from airflow_provider_binance.rest.pools import PoolState
 from tests.fix_postgres import driver_url
 
 
@@ -219,7 +219,8 @@ def test_a_place_that_cannot_be_written_is_told_with_the_remedy(tmp_path):
 
 WORKER = """
 import sys, time
-from airflow_provider_binance.rest.budget import *
+from airflow_provider_binance.rest.budget import acquire, settle
+from airflow_provider_binance.rest.pools import Grant, Pool, PoolState, Priority, Wait
 from airflow_provider_binance.rest.budget_stores import open_budget_store
 url, seconds = sys.argv[1], float(sys.argv[2])
 store, pool = open_budget_store(url), Pool("p", 400, 1000)

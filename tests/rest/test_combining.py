@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_binance.errors import StoreError, StoreUnavailableError
-from airflow_provider_binance.rest.budget import PoolState
 from airflow_provider_binance.rest.budget_stores import MemoryBudgetStore
 from airflow_provider_binance.rest.combining import Combiner
+from airflow_provider_binance.rest.pools import PoolState
 
 
 class Gated(MemoryBudgetStore):

@@ -9,10 +9,10 @@ import pytest
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import BannedError, InputError, StoreUnavailableError
 from airflow_provider_binance.rest import turnstile as module
-from airflow_provider_binance.rest.budget import Grant, PoolState, Priority, Window
 from airflow_provider_binance.rest.budget_stores import MemoryBudgetStore
 from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.costs import SPOT, Charge
+from airflow_provider_binance.rest.pools import Grant, PoolState, Priority, Window
 from airflow_provider_binance.rest.turnstile import Turnstile
 
 MINUTE = 60_000
