@@ -121,6 +121,22 @@ def settle(
     return replace(state, windows=windows)
 
 
+def give_back(state: PoolState, grant: Grant) -> PoolState:
+    """The request of `grant` will never be sent: its weight is free again."""
+    windows = dict(state.windows)
+    for w in grant.windows:
+        if (old := windows.get(w)) is not None:
+            by = _with(old.by, grant.priority, max(0, old.by[grant.priority] - grant.cost))
+            used, in_flight = max(0, old.used - grant.cost), max(0, old.in_flight - grant.cost)
+            windows[w] = replace(old, used=used, in_flight=in_flight, by=by)
+    return replace(state, windows=windows)
+
+
+def forgo(state: PoolState, ticket: str) -> PoolState:
+    """Whoever holds `ticket` will not ask again: nobody need leave anything to it."""
+    return replace(state, tickets=tuple(t for t in state.tickets if t.id != ticket))
+
+
 def hold(state: PoolState, until_ms: int, status: int) -> PoolState:
     """Nobody sends before `until_ms`, since Binance answered `status` (429 or 418); never shortens a hold."""
     if until_ms <= state.hold_until_ms:

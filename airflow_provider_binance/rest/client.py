@@ -31,7 +31,7 @@ from airflow_provider_binance.rest.credentials import KeyRing
 from airflow_provider_binance.rest.info import parse_info
 from airflow_provider_binance.rest.meter import Meter, measured
 from airflow_provider_binance.rest.pools import Priority
-from airflow_provider_binance.rest.turnstile import Turnstile
+from airflow_provider_binance.rest.turnstile import Turnstile, Waiter
 
 if TYPE_CHECKING:
     import requests
@@ -62,7 +62,8 @@ class BinanceRest:
         budget_store: the budget's store; default: the one that the configuration names.
         priority: `live`, `repair`, `daily` or `backfill`.
         attempts: how often a GET that fails in passing is tried; 1 for a person who waits.
-        sleep: how to wait, for the budget and between tries.
+        sleep: how to wait between tries, and for a budget's store that is away.
+        wait: how to wait for the budget, which another thread may end.
         clock: the local clock, seconds since the epoch.
     """
 
@@ -74,6 +75,7 @@ class BinanceRest:
         priority: str | Priority = "backfill",
         attempts: int = failures.ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
+        wait: Waiter = threading.Condition.wait,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
@@ -81,6 +83,7 @@ class BinanceRest:
         self._given_store = budget_store
         self._attempts = attempts
         self._sleep = sleep
+        self._wait = wait
         # um and cm are two hosts, hence two clocks, though they share a pool.
         self._clocks = {market: ServerClock(clock) for market in Market}
         self._clock_locks = {market: threading.Lock() for market in Market}
@@ -230,7 +233,7 @@ class BinanceRest:
 
     @cached_property
     def _turnstile(self) -> Turnstile:
-        return Turnstile(self.config, self.budget_store, self.priority, self._sleep)
+        return Turnstile(self.config, self.budget_store, self.priority, self._sleep, self._wait)
 
     def _opened_session(self) -> requests.Session:
         from airflow_provider_binance.rest.session import open_session

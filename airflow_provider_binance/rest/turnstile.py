@@ -1,6 +1,7 @@
 """Where requests wait for the weight budget: the pure rule of `budget`, with the store, the clock and the sleep.
 
-However many threads of a process wait for a pool, one of them sleeps and asks for all when the earliest wait is over.
+However many threads of a process wait for a pool, the one whose wait is over first asks for all, and wakes those who
+may go.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import BannedError, StoreUnavailableError, ThrottledError
+from airflow_provider_binance.errors import BannedError, IngestError, StoreUnavailableError, ThrottledError
 from airflow_provider_binance.rest import budget, failures
 from airflow_provider_binance.rest.budget_stores import BudgetStore
 from airflow_provider_binance.rest.clock import ServerClock
@@ -29,23 +30,28 @@ OUTAGE_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 
+#: Waits for a condition, so many seconds at most, and says whether it was told, as `threading.Condition.wait` does.
+Waiter = Callable[[threading.Condition, float], bool]
+
 
 class _Ask:
     """A request that wants to go, over all its tries."""
 
     def __init__(self, price: Charge, clock: ServerClock, priority: Priority, cap: int | None) -> None:
         self.price = price
+        self.ticket = uuid4().hex[:12]
+        self.is_queued = False
+        self.is_left = False  # nobody will send it
         self._clock = clock
         self._priority = priority
         self._cap = cap if price.pool.window_ms == 60_000 else None
-        self._ticket = uuid4().hex[:12]
         self.outcome: Any = None
         self.wake_ms = 0
 
     def change(self, state: PoolState) -> tuple[PoolState, Grant | Wait]:
         """Book it, or take a place in the queue."""
         return budget.acquire(
-            state, self.price.pool, now_ms=self._clock.now_ms(), cost=self.price.weight, ticket=self._ticket,
+            state, self.price.pool, now_ms=self._clock.now_ms(), cost=self.price.weight, ticket=self.ticket,
             priority=self._priority, guard_ms=self._clock.guard_ms, cap=self._cap,
         )  # fmt: skip
 
@@ -59,23 +65,33 @@ class _Ask:
         """Note what came of a try: a Grant, a Wait, or the exception that it raised."""
         self.outcome = outcome
         if isinstance(outcome, Wait):
+            self.is_queued = True
             self.wake_ms = self._clock.now_ms() + round(outcome.seconds * 1000)
 
 
 class _Gate:
-    """One pool, as this process sees it: its state's combiner, who waits, and when one of them asks again."""
+    """One pool, as this process sees it: its state's combiner, who waits, and who asks for them."""
 
     def __init__(self, store: BudgetStore, key: str) -> None:
         self.combiner = Combiner(store, key)
         self.turn = threading.Condition()
         self.waiting: list[_Ask] = []
-        self.sleeping: list[int] = []  # until when, by the server's clock
-        self.is_asking = False
+        self.asking: _Ask | None = None  # its thread is at the store, for all
 
-    def ask(self, asks: list[_Ask]) -> None:
-        """Try to book all of `asks` in one step."""
-        for ask, outcome in zip(asks, self.combiner.run([ask.change for ask in asks]), strict=True):
-            ask.take(outcome)
+    def due(self, ask: _Ask, wait: Waiter) -> list[_Ask]:
+        """Sleep until `ask` has its answer: then nobody. Or until it is time for its thread to ask: for these."""
+        over: Any = None
+        with self.turn:
+            while isinstance(ask.outcome, Wait):
+                asks = [other for other in self.waiting if isinstance(other.outcome, Wait)]
+                if self.asking is not None or min(asks, key=lambda other: other.wake_ms) is not ask:
+                    self.turn.wait()  # another thread asks for this one too
+                elif over is ask.outcome:
+                    self.asking = ask
+                    return asks
+                elif not wait(self.turn, ask.remaining):
+                    over = ask.outcome
+        return []
 
 
 class Turnstile:
@@ -87,19 +103,21 @@ class Turnstile:
         store: BudgetStore,
         priority: Priority,
         sleep: Callable[[float], None] = time.sleep,
+        wait: Waiter = threading.Condition.wait,
     ) -> None:
         self._prefix = f"{config.environment}|%s|{config.egress}"
         self._cap = config.rate_limit_requests_per_minute
         self._store = store
         self._priority = priority
         self._sleep = sleep
+        self._wait = wait
         self._lock = threading.Lock()
         self._gates: dict[str, _Gate] = {}
         self._announced_at: dict[str, int] = {}
         self._is_reached = False
 
     def enter(self, price: Charge, clock: ServerClock) -> Grant:
-        """Wait until `price` may be spent.
+        """Wait until `price` may be spent. Who is interrupted gives back what was booked, and the place in the queue.
 
         Raises:
             ThrottledError, BannedError: Binance told everyone to stay away for longer than a request should wait.
@@ -108,16 +126,17 @@ class Turnstile:
         """
         gate = self._gate(price.pool)
         ask = _Ask(price, clock, self._priority, self._cap)
-        self._reached(gate, [ask])
-        if not isinstance(ask.outcome, Wait):
-            return self._granted(ask)
-        if (error := self._too_long(ask)) is not None:
-            raise error
-        began = time.monotonic()
-        with self._announced(price.pool, ask.outcome):
-            self._wait(gate, ask)
-        log.debug("waited for the weight budget: pool=%s seconds=%.1f", price.pool.name, time.monotonic() - began)
-        return self._granted(ask)
+        try:
+            self._ask_for(gate, [ask])
+            if isinstance(ask.outcome, Wait):
+                self._queue(gate, ask)
+            if isinstance(ask.outcome, Exception):
+                raise ask.outcome
+        except BaseException as error:
+            self._quit(gate, ask, error)
+            raise
+        assert isinstance(ask.outcome, Grant)
+        return ask.outcome
 
     def leave(self, price: Charge, grant: Grant, clock: ServerClock, used: int | None) -> None:
         """The request is over; `used` is what its answer reported."""
@@ -144,72 +163,70 @@ class Turnstile:
     def _post(self, pool: Pool, change: Callable[[PoolState], PoolState]) -> None:
         self._gate(pool).combiner.post(lambda state: (change(state), None))
 
-    def _granted(self, ask: _Ask) -> Grant:
-        if isinstance(ask.outcome, Exception):
-            raise ask.outcome
-        assert isinstance(ask.outcome, Grant)
-        return ask.outcome
-
-    def _wait(self, gate: _Gate, ask: _Ask) -> None:
+    def _queue(self, gate: _Gate, ask: _Ask) -> None:
         """Until `ask` has another outcome than to wait."""
-        try:
+        began = time.monotonic()
+        with self._announced(ask.price.pool, ask.outcome):
             with gate.turn:
                 gate.waiting.append(ask)
-            while isinstance(ask.outcome, Wait):
-                with gate.turn:
-                    if gate.is_asking or any(wake_ms <= ask.wake_ms for wake_ms in gate.sleeping):
-                        gate.turn.wait()  # another thread asks for this one too
-                        continue
-                    wake_ms = ask.wake_ms
-                    gate.sleeping.append(wake_ms)
-                try:
-                    self._sleep(ask.remaining)
-                except BaseException:
+            try:
+                while asks := gate.due(ask, self._wait):
+                    self._ask_for(gate, asks)
                     with gate.turn:
-                        gate.sleeping.remove(wake_ms)
-                    raise
-                self._ask_for_all(gate, wake_ms)
-        finally:
-            with gate.turn:
-                gate.waiting = [other for other in gate.waiting if other is not ask]
-                gate.turn.notify_all()
+                        gate.asking = None
+                        gate.turn.notify_all()
+            finally:
+                with gate.turn:
+                    gate.waiting.remove(ask)
+                    if gate.asking is ask:
+                        gate.asking = None
+                    gate.turn.notify_all()
+        log.debug("waited for the weight budget: pool=%s seconds=%.1f", ask.price.pool.name, time.monotonic() - began)
 
-    def _ask_for_all(self, gate: _Gate, wake_ms: int) -> None:
-        """The sleep until `wake_ms` is over: ask for all who wait, unless another thread is just doing that."""
-        with gate.turn:
-            gate.sleeping.remove(wake_ms)
-            if gate.is_asking:
-                return
-            gate.is_asking = True
-            asks = [ask for ask in gate.waiting if isinstance(ask.outcome, Wait)]
+    def _ask_for(self, gate: _Gate, asks: list[_Ask]) -> None:
+        """Try to book all of `asks` in one step, and note what came of it."""
+        outcomes: list[Any]
         try:
-            self._reached(gate, asks)
-            for ask in asks:
-                if (error := self._too_long(ask)) is not None:
-                    ask.outcome = error
+            outcomes = self._reached(gate, asks)
         except Exception as error:  # noqa: BLE001  # each of them raises it
-            for ask in asks:
-                ask.outcome = error
-        finally:
-            with gate.turn:
-                gate.is_asking = False
-                gate.turn.notify_all()
+            outcomes = [error] * len(asks)
+        with gate.turn:
+            for ask, outcome in zip(asks, outcomes, strict=True):
+                ask.take(outcome)
+                if (too_long := self._too_long(ask)) is not None:
+                    ask.outcome = too_long
+            left = [(ask, ask.outcome) for ask in asks if ask.is_left]
+        for ask, outcome in left:
+            self._withdraw(gate, ask, outcome)
 
-    def _reached(self, gate: _Gate, asks: list[_Ask]) -> None:
-        """Ask the store, and wait for one that is away."""
+    def _reached(self, gate: _Gate, asks: list[_Ask]) -> list[Any]:
+        """What the store says to `asks`; one that is away is waited for."""
         until, pause = time.monotonic() + OUTAGE_SECONDS, FIRST_PAUSE_SECONDS
         while True:
             try:
-                gate.ask(asks)
+                outcomes = gate.combiner.run([ask.change for ask in asks], _undone)
             except StoreUnavailableError as error:
                 if not self._is_reached or time.monotonic() + pause > until:
                     raise
                 log.warning("nothing is sent until the weight budget answers again: %s", error)
             else:
                 self._is_reached = True
-                return
+                return outcomes
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _quit(self, gate: _Gate, ask: _Ask, error: BaseException) -> None:
+        """Nobody will send `ask`, which ended in `error`: the others need not leave anything to it."""
+        with gate.turn:
+            ask.is_left, outcome = True, ask.outcome
+        if ask.is_queued or not isinstance(error, Exception):
+            self._withdraw(gate, ask, outcome)
+
+    def _withdraw(self, gate: _Gate, ask: _Ask, outcome: Any) -> None:
+        try:
+            gate.combiner.post(lambda state: (budget.forgo(_undone(state, outcome), ask.ticket), None))
+        except IngestError as error:  # the load has ended by another one
+            log.warning("what nobody will send stays booked in the weight budget: %s", error)
 
     def _too_long(self, ask: _Ask) -> BannedError | ThrottledError | None:
         """The error of a request that Binance makes wait for longer than a request should."""
@@ -241,3 +258,7 @@ class Turnstile:
                 last = not self._announced_at[pool.name]
             if last:
                 log.info("throttling ends: pool=%s", pool.name)
+
+
+def _undone(state: PoolState, outcome: Any) -> PoolState:
+    return budget.give_back(state, outcome) if isinstance(outcome, Grant) else state

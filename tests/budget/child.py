@@ -49,7 +49,10 @@ class Counted:
 
 def main() -> None:
     rest = BinanceRest(
-        BinanceConfig.load(), priority=SPEC.get("priority", "backfill"), sleep=lambda s: time.sleep(s / SPEED)
+        BinanceConfig.load(),
+        priority=SPEC.get("priority", "backfill"),
+        sleep=lambda seconds: time.sleep(seconds / SPEED),
+        wait=lambda condition, seconds: condition.wait(seconds / SPEED),
     )
     counted = Counted(rest.budget_store)
     sent = dict.fromkeys(SYMBOLS, 0)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.rest.budget import acquire, hold, learn, settle, usable
+from airflow_provider_binance.rest.budget import acquire, forgo, give_back, hold, learn, settle, usable
 from airflow_provider_binance.rest.pools import Grant, Pool, PoolState, Priority, Wait, Window
 
 POOL = Pool("spot", 6000)
@@ -312,3 +312,29 @@ def test_the_budget_is_used_up(foreign):
     full = [used for window, used in sorted(world.counted.items())][1:-1]
     assert min(full) >= 0.95 * 2400
     assert world.over == []
+
+
+# --- Nobody will send it --------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 59_999), st.integers(1, 50), st.sampled_from(Priority)), max_size=20),
+    st.integers(0, 59_999), st.integers(0, 3_000),
+)  # fmt: skip
+def test_what_is_given_back_is_as_if_it_had_never_been_granted(before, at, guard):
+    state = PoolState()
+    for i, (when, cost, priority) in enumerate(sorted(before)):
+        state, _ = ask(state, now=T0 - 10_000 + when, cost=cost, priority=priority, ticket=f"t{i}")
+    now = T0 - 10_000 + at
+    booked, outcome = ask(state, now=now, cost=7, guard=guard)
+    assert isinstance(outcome, Grant)
+    windows = {w: window for w, window in give_back(booked, outcome).windows.items() if window.used}
+    assert windows == dict(state.windows)
+
+
+def test_who_forgoes_its_place_holds_nobody_up():
+    state = PoolState(windows={1_000_000: Window(used=5820)})
+    for ticket, priority in (("first", Priority.LIVE), ("second", Priority.BACKFILL)):
+        state, outcome = ask(state, ticket=ticket, priority=priority)
+        assert isinstance(outcome, Wait)
+    assert [t.id for t in forgo(state, "first").tickets] == ["second"]

@@ -38,6 +38,7 @@ from airflow_provider_binance.market import MINUTE_US, Market
 from airflow_provider_binance.rest.budget_stores import MemoryBudgetStore
 from airflow_provider_binance.rest.client import BinanceRest
 from airflow_provider_binance.rest.meter import Meter
+from tests.rest import waiting
 from tests.rest.scripted import Says, scripted
 
 SPOT = Market.SPOT
@@ -237,7 +238,8 @@ class Clock:
 def timed(url, clock, *, store=None, priority="backfill", **settings):
     config = BinanceConfig(spot_rest_url=url, um_rest_url=url, cm_rest_url=url, environment="simulator", **settings)
     store = store or MemoryBudgetStore()
-    return BinanceRest(config, budget_store=store, sleep=clock.sleep, clock=clock, priority=priority)
+    wait = waiting.by(clock.sleep)
+    return BinanceRest(config, budget_store=store, sleep=clock.sleep, wait=wait, clock=clock, priority=priority)
 
 
 def test_after_429_nobody_sends_until_retry_after():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -40,6 +41,22 @@ class Gated(MemoryBudgetStore):
 def more(state):
     """Counts in `limit`."""
     return replace(state, limit=state.limit + 1), state.limit + 1
+
+
+def less(state, outcome):
+    return replace(state, limit=state.limit - 1)
+
+
+def interrupt_when(condition):
+    """Ctrl-C in the main thread, once `condition` is met."""
+
+    def work():
+        until(condition)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
 
 
 def until(condition):
@@ -124,4 +141,59 @@ def test_who_is_interrupted_at_the_store_leaves_the_others_unharmed():
     with pytest.raises(KeyboardInterrupt):
         combiner.run([more])
     store.error = None
-    assert combiner.run([more])[0] >= 2
+    assert combiner.run([more]) == [2], "the posted one came first, nobody waits for the other"
+
+
+def test_what_an_interrupted_thread_waits_for_is_not_made():
+    store = Gated()
+    combiner = Combiner(store, "k")
+    first = busy(store, combiner)
+    ctrl_c = interrupt_when(lambda: combiner._jobs)
+    with pytest.raises(KeyboardInterrupt):
+        combiner.run([more, more], less)
+    store.open.set()
+    for thread in (first, ctrl_c):
+        thread.join()
+    assert (store.limit(), store.steps) == (1, 1)
+
+
+class Doors(MemoryBudgetStore):
+    """A store whose first two steps each wait for a door."""
+
+    def __init__(self):
+        super().__init__()
+        self.doors = [threading.Event(), threading.Event()]
+        self.carriers: list[threading.Thread] = []
+
+    def transact(self, key, step):
+        self.carriers.append(threading.current_thread())
+        if len(self.carriers) <= 2:
+            assert self.doors[len(self.carriers) - 1].wait(10)
+        return super().transact(key, step)
+
+
+def test_what_is_under_way_for_an_interrupted_thread_is_taken_back():
+    """Whether another thread or this one is at the store for both just then."""
+    for _ in range(20):
+        store = Doors()
+        combiner = Combiner(store, "k")
+        first = threading.Thread(target=lambda combiner=combiner: combiner.run([more]))
+        other = threading.Thread(target=lambda combiner=combiner: combiner.run([more], less))
+        first.start()
+        until(lambda store=store: store.carriers)
+        other.start()
+        until(lambda combiner=combiner: combiner._jobs)
+
+        def both_under_way(store=store, combiner=combiner):
+            if len(combiner._jobs) == 2:
+                store.doors[0].set()
+            return len(store.carriers) == 2
+
+        ctrl_c = interrupt_when(both_under_way)
+        with pytest.raises(KeyboardInterrupt):
+            combiner.run([more], less)
+        store.doors[1].set()
+        for thread in (first, other, ctrl_c):
+            thread.join()
+        assert PoolState.from_json(store._values["k"]).limit == 2
+        assert not combiner._jobs

@@ -23,6 +23,7 @@ from airflow_provider_binance.simulator.accounts import Account
 from airflow_provider_binance.simulator.server import Simulator
 from airflow_provider_binance.simulator.signatures import HmacSha256, SignatureScheme, scheme_of
 from tests.keys import KINDS, PASSWORD, key_pair
+from tests.rest import waiting
 from tests.rest.scripted import Says, scripted
 
 ACCOUNT = {Market.SPOT: "/api/v3/account", Market.UM: "/fapi/v2/account", Market.CM: "/dapi/v1/account"}
@@ -145,7 +146,7 @@ def test_a_signed_request_that_waited_for_the_budget_has_the_time_at_which_it_go
     sim.set_clock(int(now[0] // 60 * 60_000 + 30_000), 0)
     now[0] = sim.now_ms() / 1000
     config = BinanceConfig.load(environ=sim.settings, rate_limit_requests_per_minute=30, **settings(sim, "ed25519"))
-    with rest_of(config, sleep=sleep, clock=lambda: now[0]) as rest:
+    with rest_of(config, sleep=sleep, wait=waiting.by(sleep), clock=lambda: now[0]) as rest:
         began = now[0]
         for _ in range(2):
             rest.signed_get(Market.SPOT, ACCOUNT[Market.SPOT])

@@ -24,6 +24,7 @@ from airflow_provider_binance.rest.budget_stores import FileBudgetStore, MemoryB
 from airflow_provider_binance.rest.client import BinanceRest
 from airflow_provider_binance.rest.pages import plan_pages
 from airflow_provider_binance.simulator.server import Simulator
+from tests.rest import waiting
 
 NOW = "2026-11-20T12:00:20Z"
 START = 1_767_225_600_000_000  # 2026-01-01
@@ -54,6 +55,7 @@ def rest_for(sim, *, store=None, skew=0.0, fast=False, priority="backfill", **se
     # The local clock runs as fast as the simulator's, and is wrong by `skew`.
     return BinanceRest(
         config, budget_store=store, priority=priority, sleep=lambda seconds: time.sleep(seconds / SPEED),
+        wait=waiting.faster(SPEED),
         clock=lambda: sim.server.exchange.clock.now_ms() / 1000 + skew,
     )  # fmt: skip
 
@@ -126,7 +128,7 @@ def test_a_foreign_consumer_of_the_address_is_left_its_share():
 
         config = BinanceConfig.load(environ=sim.settings)
         with BinanceRest(
-            config, budget_store=MemoryBudgetStore(), sleep=pass_by, clock=lambda: sim.now_ms() / 1000
+            config, budget_store=MemoryBudgetStore(), wait=waiting.by(pass_by), clock=lambda: sim.now_ms() / 1000
         ) as rest:
             rest.server_now_us(Market.SPOT)
             rest.exchange_info(Market.SPOT)

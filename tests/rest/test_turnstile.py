@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from airflow_provider_binance.rest.clock import ServerClock
 from airflow_provider_binance.rest.costs import SPOT, Charge
 from airflow_provider_binance.rest.pools import Grant, PoolState, Priority, Window
 from airflow_provider_binance.rest.turnstile import Turnstile
+from tests.rest import waiting
 
 MINUTE = 60_000
 BEGAN_MS = 29_000_000 * MINUTE
@@ -35,8 +37,12 @@ class World:
         self.transact, self.store.transact = self.store.transact, self.counted
         self.clock = ServerClock(lambda: self.now_ms / 1000)
         self.clock.measure(self.now_ms, self.now_ms / 1000, self.now_ms / 1000)
-        self.turnstile = Turnstile(BinanceConfig(), self.store, Priority.BACKFILL, self.sleep)
-        state = PoolState(windows={29_000_000: Window(**window)})
+        self.turnstile = Turnstile(BinanceConfig(), self.store, Priority.BACKFILL, self.sleep, waiting.by(self.sleep))
+        self.wait = waiting.by(self.sleep)
+        self.set(Window(**window))
+
+    def set(self, window):
+        state = PoolState(windows={29_000_000: window})
         self.transact("production|spot|direct", lambda _: (state.to_json(), None))
 
     def counted(self, key, step):
@@ -48,8 +54,7 @@ class World:
         return self.transact(key, step)
 
     def sleep(self, seconds):
-        while self.steps < self.threads:
-            threading.Event().wait(0.001)  # all have come before any time passes
+        until(lambda: self.steps >= self.threads)  # all have come before any time passes
         with self.lock:
             self.waits.append(seconds)
             self.now_ms += max(1, round(seconds * 1000))
@@ -58,6 +63,13 @@ class World:
         grant = self.turnstile.enter(PRICE, self.clock)
         self.granted.append(grant.windows[0] - 29_000_000)
         return grant
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("count", [1, 4, 32])
@@ -102,7 +114,7 @@ def test_a_ban_that_comes_while_threads_wait_ends_all_of_them():
         world.turnstile.hold(SPOT, world.now_ms + 300_000, 418)
         asleep(seconds)
 
-    world.turnstile._sleep = sleep
+    world.turnstile._wait = waiting.by(sleep)
 
     def work():
         try:
@@ -136,7 +148,7 @@ def test_who_is_interrupted_hands_the_asking_over():
             raise KeyboardInterrupt
         asleep(seconds)
 
-    world.turnstile._sleep = sleep
+    world.turnstile._wait = waiting.by(sleep)
 
     def work():
         try:
@@ -184,3 +196,109 @@ def test_the_reports_of_an_outage_are_handed_in_after_it():
     world.enter()
     window = PoolState.from_json(world.store._values["production|spot|direct"]).windows[29_000_000]
     assert (window.foreign, window.in_flight) == (998, 2)
+
+
+# --- Told to go, and told to stop -----------------------------------------------------------------------------------
+
+
+def window(world):
+    return PoolState.from_json(world.store._values["production|spot|direct"]).windows[29_000_000]
+
+
+def test_who_is_granted_by_another_thread_wakes_at_once():
+    """One is to sleep for 50 seconds, another one for 5; that one finds room for both."""
+    world = World(used=5820)
+    waits = []
+
+    def wait(condition, seconds):
+        waits.append(seconds)
+        if seconds > 10:
+            return condition.wait(60)
+        world.now_ms += 5_000
+        world.set(Window())
+        return False
+
+    world.turnstile._wait = wait
+    first = threading.Thread(target=world.enter)
+    first.start()
+    until(lambda: waits)
+    world.set(Window(used=4500, foreign=500, foreign_high=500, seen_ms=10_000))
+    world.enter()
+    first.join(20)
+    assert not first.is_alive()
+    assert (waits, world.granted) == ([50.05, 5.0], [0, 0])
+    assert window(world).used == 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_who_is_interrupted_while_another_asks_gives_back_what_is_granted(error):
+    """The store is slow, and says yes to two; one of them is gone by then."""
+    world = World(threads=2, used=5820)
+    at_store, answer, ends = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(key, step):
+        if world.steps == 2:
+            at_store.set()
+            assert answer.wait(20)
+        return world.counted(key, step)
+
+    world.store.transact = slow
+
+    def work():
+        with pytest.raises(error):
+            world.enter()
+        ends.set()
+
+    interrupted = threading.Thread(target=work)
+
+    def wait(condition, seconds):
+        if threading.current_thread() is interrupted:
+            condition.wait_for(at_store.is_set, 20)
+            raise error
+        world.set(Window())
+        return world.wait(condition, seconds)
+
+    world.turnstile._wait = wait
+    interrupted.start()
+    until(lambda: world.turnstile._gates["spot"].waiting)
+    world.set(Window(used=4500, foreign=500, foreign_high=500, seen_ms=10_000))
+    other = threading.Thread(target=world.enter)
+    other.start()
+    assert at_store.wait(20)
+    with world.turnstile._gates["spot"].turn:
+        world.turnstile._gates["spot"].turn.notify_all()
+    assert ends.wait(20)
+    answer.set()
+    other.join(20)
+    interrupted.join(20)
+    world.turnstile.learn(SPOT, 6000)  # after all that was posted
+    assert world.granted == [0]
+    assert (window(world).used, window(world).in_flight, window(world).by) == (2, 2, (0, 0, 0, 2))
+
+
+def test_who_is_interrupted_leaves_the_queue():
+    world = World(used=5820)
+
+    def wait(condition, seconds):
+        raise KeyboardInterrupt
+
+    world.turnstile._wait = wait
+    with pytest.raises(KeyboardInterrupt):
+        world.enter()
+    state = PoolState.from_json(world.store._values["production|spot|direct"])
+    assert state.tickets == ()
+    assert state.windows[29_000_000].used == 5820
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer():
+    world = World(used=5820)
+
+    def wait(condition, seconds):
+        world.waits.append(seconds)
+        world.now_ms -= 3_600_000
+        world.set(Window())
+        return False
+
+    world.turnstile._wait = wait
+    world.enter()
+    assert world.waits == [50.05]
