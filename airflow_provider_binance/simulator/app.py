@@ -26,8 +26,11 @@ from airflow_provider_binance.simulator.limits import WeightLimiter
 from airflow_provider_binance.simulator.listing import ARCHIVE_PREFIX, LISTING_PREFIX, ArchiveService
 from airflow_provider_binance.simulator.refusals import JSON, refused_by_fault, refused_by_firewall
 from airflow_provider_binance.simulator.rest import RestService
+from airflow_provider_binance.simulator.streams.routes import Route
+from airflow_provider_binance.simulator.streams.service import StreamService
 from airflow_provider_binance.simulator.wire import Answer, Request, RequestRecord, json_answer
 
+SWITCHING = 101
 CONTROL_PREFIX = "/simulator/"
 # The log in memory is for tests; a soak test has the file.
 MOST_RECORDS = 200_000
@@ -51,6 +54,7 @@ class Server:
         self.lock = threading.RLock()
         self._rest = RestService(exchange, limiter, accounts, self.faults)
         self._files = ArchiveService(self.archive, self.faults)
+        self.streams = StreamService(exchange, limiter)
         # Appended to line by line for as long as the server lives.
         self._log_file = None if log_path is None else log_path.open("a", encoding="utf-8")
         # One worker: answers are computed one after another, off the event loop.
@@ -65,6 +69,7 @@ class Server:
     def close(self) -> None:
         """Stop the worker and close the log."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+        self.streams.close()
         if self._log_file is not None:
             self._log_file.close()
 
@@ -92,6 +97,9 @@ class Server:
         if self.faults.take("reset", request):
             self._record(request, Answer(0, b""))
             return _drop(http_request, reset=True)
+        route = self.streams.route(request)
+        if route is not None:
+            return await self._upgrade(http_request, request, route)
         answer = await loop.run_in_executor(self._worker, self._respond, request)
         self._record(request, answer)
         self._finish_headers(request, answer)
@@ -106,6 +114,14 @@ class Server:
             await head.prepare(http_request)
             return head
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+    async def _upgrade(self, http_request: web.Request, request: Request, route: Route) -> web.StreamResponse:
+        """Answer the handshake of a websocket, and serve it."""
+        answer = refused_by_fault(self.faults, request) or self.streams.refusal(request, route)
+        self._record(request, answer or Answer(SWITCHING, b""))
+        if answer is not None:
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        return await self.streams.serve(http_request, request, route)
 
     def _latency(self, request: Request) -> float:
         """Seconds to wait before the answer."""
@@ -168,14 +184,16 @@ class Server:
         return json_answer(payload, JSON, 200 if payload is not None else 404)
 
     def _command(self, method: str, command: str, body: bytes) -> Any:
-        """``GET|DELETE requests``, ``GET|POST clock``, ``POST|DELETE faults``, ``POST|DELETE accounts``,
-        ``DELETE limits``."""
+        """``GET|DELETE requests``, ``GET connections``, ``GET|POST clock``, ``POST|DELETE faults``,
+        ``POST|DELETE accounts``, ``DELETE limits``."""
         sent = json.loads(body) if body else {}
         match method, command:
             case "GET", "requests":
                 return [record.to_dict() for record in self.records]
             case "DELETE", "requests":
                 self.records.clear()
+            case "GET", "connections":
+                return [record.to_dict() for record in self.streams.records]
             case "POST", "clock":
                 now = sent.get("now")
                 now_ms = self.exchange.clock.now_ms() if now is None else to_ms(now)
@@ -196,6 +214,7 @@ class Server:
                 self.accounts.remove(sent["api_key"])
             case "DELETE", "limits":
                 self.limiter.forgive()
+                self.streams.gate.forgive()
             case _:
                 return None
         return {}

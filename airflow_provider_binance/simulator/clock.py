@@ -38,6 +38,8 @@ class SimulatedClock:
         self, now_ms: int | None = None, speed: float = 1.0, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._monotonic = monotonic
+        # How often it was set: who follows it looks whether it has jumped.
+        self.sets = 0
         self.set(int(time.time() * 1000) if now_ms is None else now_ms, speed)
 
     def set(self, now_ms: int, speed: float | None = None) -> None:
@@ -52,6 +54,7 @@ class SimulatedClock:
             self._speed = speed
         self._base_ms = now_ms
         self._started = self._monotonic()
+        self.sets += 1
 
     @property
     def speed(self) -> float:

@@ -81,6 +81,9 @@ class Exchange:
     ) -> None:
         self.clock = clock
         self.seed = seed
+        self.trades_per_minute = trades_per_minute
+        # Grows with everything that changes what was traded when.
+        self.changes = 0
         self.recordings = recordings
         self.hidden: list[Hidden] = []
         self.alterations: list[Alteration] = []
@@ -111,6 +114,15 @@ class Exchange:
                 return recorded
         synthetic = self._synthetic.get((market, symbol))
         return None if synthetic is None else SyntheticKlines(synthetic, interval)
+
+    def copied_series(self, instrument: Instrument) -> SyntheticSeries | None:
+        """A series of the same market that shares nothing with this one; None when the symbol is recorded."""
+        if self.is_recorded(instrument):
+            return None
+        series = SyntheticSeries(instrument, self.seed, self.trades_per_minute)
+        for start_ms, end_ms in self.halts(instrument):
+            series.halt(start_ms, end_ms)
+        return series
 
     def ticks(self, instrument: Instrument) -> Ticks | None:
         """Trades and aggregates; None when the symbol is recorded."""
@@ -239,6 +251,7 @@ class Exchange:
         if synthetic is None:
             raise ValueError(f"only synthetic symbols can be halted, and {market}:{symbol} is none")
         synthetic.halt(start_ms, end_ms)
+        self.changes += 1
 
     def halts(self, instrument: Instrument) -> list[tuple[int, int]]:
         """The halts of an instrument, half-open."""
@@ -250,7 +263,9 @@ class Exchange:
         self.hidden.clear()
         self.alterations.clear()
         for synthetic in self._synthetic.values():
-            synthetic.clear_halts()
+            if synthetic.halts:
+                synthetic.clear_halts()
+                self.changes += 1
 
 
 def _hidden_everywhere(open_ms: int, hidden: list[Hidden], needed: frozenset[str]) -> bool:

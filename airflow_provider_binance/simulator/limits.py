@@ -145,6 +145,11 @@ class WeightLimiter:
         account.banned_until_ms = max(account.banned_until_ms, now_ms + length)
         return self._banned(account, now_ms)
 
+    def is_banned(self, address: str, pool: str, now_ms: int) -> bool:
+        """Whether an address is banned now, without charging anything."""
+        account = self._accounts.get((address, pool))
+        return account is not None and now_ms < account.banned_until_ms
+
     def forgive(self) -> None:
         """Forget all counts and bans."""
         self._accounts.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,9 @@ from airflow_provider_binance.simulator.instruments import DEFAULT_SYMBOLS
 from airflow_provider_binance.simulator.limits import WeightLimiter
 from airflow_provider_binance.simulator.recordings import Recordings
 from airflow_provider_binance.simulator.rest_trades import aggregate_rows, trade_rows
+from airflow_provider_binance.simulator.streams.feed import Feed
+from airflow_provider_binance.simulator.streams.records import ConnectionRecord
+from airflow_provider_binance.simulator.streams.routes import PREFIX
 from airflow_provider_binance.simulator.synthetic import DEFAULT_TRADES_PER_MINUTE
 from airflow_provider_binance.simulator.ticks import Aggregates
 from airflow_provider_binance.simulator.wire import RequestRecord
@@ -67,6 +71,8 @@ class Simulator:
         exchange = Exchange(clock, seed, symbols, recordings, trades_per_minute)
         log_path = None if request_log is None else Path(request_log)
         self.server = Server(exchange, WeightLimiter(enabled=limits), Accounts([self.account]), log_path)
+        # The server's own is in the hands of its thread.
+        self._feed = Feed(exchange)
         for fault in faults:
             self.server.faults.add(fault)
         self._address = (host, port)
@@ -129,8 +135,15 @@ class Simulator:
         return list(self.server.records)
 
     def clear_requests(self) -> None:
-        """Forget the requests received so far."""
+        """Forget the requests received so far, and the connections that have ended."""
         self.server.records.clear()
+        connections = self.server.streams.records
+        connections[:] = [record for record in connections if record.closed_ms is None]
+
+    @property
+    def connections(self) -> list[ConnectionRecord]:
+        """The websocket connections so far, those that are open among them; refused ones are in ``requests`` only."""
+        return list(self.server.streams.records)
 
     def now_ms(self) -> int:
         """Simulated milliseconds since the epoch."""
@@ -155,6 +168,7 @@ class Simulator:
         """Forget all used weight and all bans."""
         with self.server.lock:
             self.server.limiter.forgive()
+            self.server.streams.gate.forgive()
 
     def add_account(self, account: Account) -> None:
         """Let the simulator know one more API key."""
@@ -191,6 +205,21 @@ class Simulator:
             assert ticks is not None
             return trade_rows(ticks, found, unit_us)
 
+    def streamed(
+        self, market: str, stream: str, start: Moment, end: Moment, *, microseconds: bool = False
+    ) -> list[dict[str, Any]]:
+        """The events of a stream that are sent in ``[start, end)``, up to now or not: its story, without any fault.
+
+        Raises:
+            ValueError: a stream that stays silent.
+        """
+        with self.server.lock:
+            source = self._feed.source(market, stream, microseconds=microseconds)
+            if source is None:
+                raise ValueError(f"stream {stream!r} of {market} is silent")
+            events = source.between(to_ms(start) * 1000, to_ms(end) * 1000)
+        return [json.loads(payload) for payload in events.payloads]
+
     def hide(
         self,
         market: str,
@@ -224,7 +253,7 @@ def endpoint_settings(host: str, port: int) -> dict[str, str]:
         "BINANCE_CM_REST_URL": f"http://{place}",
         "BINANCE_ARCHIVE_URL": f"http://{place}/archive",
         "BINANCE_ARCHIVE_LISTING_URL": f"http://{place}/listing",
-        "BINANCE_SPOT_STREAM_URL": f"ws://{place}",
-        "BINANCE_UM_STREAM_URL": f"ws://{place}",
-        "BINANCE_CM_STREAM_URL": f"ws://{place}",
+        "BINANCE_SPOT_STREAM_URL": f"ws://{place}{PREFIX['spot']}",
+        "BINANCE_UM_STREAM_URL": f"ws://{place}{PREFIX['um']}",
+        "BINANCE_CM_STREAM_URL": f"ws://{place}{PREFIX['cm']}",
     }

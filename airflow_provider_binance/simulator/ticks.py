@@ -94,10 +94,10 @@ class Ticks:
         activity = self._series.activity
         first, stop = max(first, 0), min(stop, activity.total()[1])
         if stop <= first:
-            return self._aggregated(self._series.fills.trades(*NO_MINUTE))
+            return self.aggregated(self._series.fills.trades(*NO_MINUTE))
         # The last one may have fills in the minute after the one it begins in.
         last_minute = activity.minute_of_aggregate(stop - 1) + 1
-        aggregates = self._aggregated(self._series.fills.trades(activity.minute_of_aggregate(first), last_minute + 1))
+        aggregates = self.aggregated(self._series.fills.trades(activity.minute_of_aggregate(first), last_minute + 1))
         return aggregates.keep((aggregates.ordinal >= first) & (aggregates.ordinal < stop))
 
     def ids(self, ordinals: Ints) -> Ints:
@@ -116,13 +116,18 @@ class Ticks:
         hole = int(self._holes.pick(SALT_HOLES, np.array([block], dtype=np.int64), IDS_PER_HOLE)[0])
         return block * (IDS_PER_HOLE - 1) + rest - (rest > hole)
 
+    def fills(self, start_minute: int, stop_minute: int) -> Trades:
+        """All trades of the minutes in ``[start_minute, stop_minute)``."""
+        return self._series.fills.trades(start_minute, stop_minute)
+
     def last_price(self, moment_us: int) -> tuple[int, bool] | None:
         """Price of the last trade up to a moment and whether its buyer was the maker; None before the first."""
         count = self.trades_until(moment_us)
         trades = self.trades(count - 1, count)
         return (int(trades.price[0]), bool(trades.buyer_maker[0])) if len(trades) else None
 
-    def _aggregated(self, trades: Trades) -> Aggregates:
+    def aggregated(self, trades: Trades) -> Aggregates:
+        """The aggregates of consecutive trades; the first and the last may have fills outside of them."""
         if not len(trades):
             none = trades.ordinal
             return Aggregates(none, none, none, none, none, none, none, none, trades.buyer_maker)

@@ -1,0 +1,94 @@
+"""Who makes the events of a stream: one tape per instrument, one source per stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from airflow_provider_binance.simulator.exchange import Exchange
+from airflow_provider_binance.simulator.instruments import Instrument
+from airflow_provider_binance.simulator.streams import names
+from airflow_provider_binance.simulator.streams.events import Events, Source, in_order
+from airflow_provider_binance.simulator.streams.kline_events import KlineEvents
+from airflow_provider_binance.simulator.streams.names import StreamName
+from airflow_provider_binance.simulator.streams.second_events import SecondEvents
+from airflow_provider_binance.simulator.streams.tape import Tape
+from airflow_provider_binance.simulator.streams.tick_events import AggregateEvents, LiquidationEvents, TradeEvents
+
+OTHER_FUTURES = {"um": "cm", "cm": "um"}
+
+
+class Together:
+    """Several sources as one."""
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = list(sources)
+
+    def between(self, start_us: int, stop_us: int) -> Events:
+        """See :class:`Source`."""
+        return in_order([source.between(start_us, stop_us) for source in self._sources])
+
+
+class Feed:
+    """The sources of all streams; used by one thread.
+
+    It has series of its own, so that it never waits for somebody who holds those of the exchange.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._tapes: dict[tuple[str, str], Tape] = {}
+        self._sources: dict[tuple[str, str, int], Source | None] = {}
+        self._changes = exchange.changes
+
+    def source(self, market: str, text: str, *, microseconds: bool = False) -> Source | None:
+        """The source of a stream of that host; None for one that stays silent."""
+        if self._changes != self._exchange.changes:
+            self._changes = self._exchange.changes
+            self._tapes.clear()
+            self._sources.clear()
+        unit_us = 1 if microseconds else 1000
+        key = market, text, unit_us
+        if key not in self._sources:
+            self._sources[key] = self._made(market, text, unit_us)
+        return self._sources[key]
+
+    def _made(self, market: str, text: str, unit_us: int) -> Source | None:
+        name = names.parse(market, text)
+        if name is None:
+            return None
+        if name.symbol is None:
+            return Together(
+                source
+                for instrument in self._exchange.instruments.values()
+                if instrument.market != "spot"
+                for source in [self._one(instrument, name, unit_us, merged=True)]
+                if source is not None
+            )
+        instrument = self._exchange.find(market, name.symbol, either_market=name.kind in names.CROSS_MARKET)
+        return None if instrument is None else self._one(instrument, name, unit_us)
+
+    def _one(self, instrument: Instrument, name: StreamName, unit_us: int, *, merged: bool = False) -> Source | None:
+        tape = self._tape(instrument)
+        if tape is None:
+            return None
+        match name.kind:
+            case names.AGG_TRADE:
+                return AggregateEvents(tape, unit_us)
+            case names.TRADE:
+                return TradeEvents(tape, unit_us)
+            case names.KLINE if name.interval == "1s":
+                return SecondEvents(tape, unit_us)
+            case names.KLINE:
+                return KlineEvents(tape, name.interval, name.step_ms, unit_us, name.zone_ms)
+            case names.FORCE_ORDER:
+                return LiquidationEvents(tape, merged=merged)
+        return None
+
+    def _tape(self, instrument: Instrument) -> Tape | None:
+        key = instrument.market, instrument.symbol
+        if key not in self._tapes:
+            series = self._exchange.copied_series(instrument)
+            if series is None:
+                return None
+            self._tapes[key] = Tape(series, self._exchange.seed, self._exchange.trades_per_minute)
+        return self._tapes[key]
