@@ -7,6 +7,7 @@ of a minute that has not ended, are made of the trades, and longer intervals of 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 
@@ -136,10 +137,13 @@ class SyntheticSeries:
             last = min(first + SECONDS_AT_ONCE_MINUTES, stop)
             opens = np.arange(first * MINUTE_MS, last * MINUTE_MS, SECOND_MS, dtype=np.int64)
             trades = self.fills.trades(first, last)
+            minutes = self._plan.candles(first, last)
             if as_of_ms is not None:
+                # Nobody knows at which price it will open before it has traded.
+                minutes = replace(minutes, open=self._plan.candles(first - 1, first).close)
                 opens = opens[opens <= as_of_ms]
                 trades = trades.slice(0, int(np.searchsorted(trades.time_us, as_of_ms * 1000 + 999, "right")))
-            parts.append(_candles_of_trades(opens, trades, self._plan.candles(first, last)))
+            parts.append(_candles_of_trades(opens, trades, minutes))
         return join(parts)
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from airflow_provider_binance.simulator.book import Book
 from airflow_provider_binance.simulator.exchange import Exchange
 from airflow_provider_binance.simulator.instruments import Instrument
 from airflow_provider_binance.simulator.streams import names
+from airflow_provider_binance.simulator.streams.book_events import (
+    BookTickerEvents,
+    DepthEvents,
+    PartialDepthEvents,
+)
 from airflow_provider_binance.simulator.streams.events import Events, Source, in_order
 from airflow_provider_binance.simulator.streams.kline_events import KlineEvents
+from airflow_provider_binance.simulator.streams.mark_events import MarkPriceArrays, MarkPriceEvents
 from airflow_provider_binance.simulator.streams.names import StreamName
 from airflow_provider_binance.simulator.streams.second_events import SecondEvents
 from airflow_provider_binance.simulator.streams.tape import Tape
@@ -57,15 +64,25 @@ class Feed:
         if name is None:
             return None
         if name.symbol is None:
-            return Together(
-                source
-                for instrument in self._exchange.instruments.values()
-                if instrument.market != "spot"
-                for source in [self._one(instrument, name, unit_us, merged=True)]
-                if source is not None
-            )
+            return self._of_all(name, unit_us)
         instrument = self._exchange.find(market, name.symbol, either_market=name.kind in names.CROSS_MARKET)
         return None if instrument is None else self._one(instrument, name, unit_us)
+
+    def _of_all(self, name: StreamName, unit_us: int) -> Source:
+        """The streams of all symbols have those of both futures markets on either host."""
+        made = [
+            [
+                source
+                for instrument in self._exchange.instruments.values()
+                if instrument.market == market
+                for source in [self._one(instrument, name, unit_us, merged=True)]
+                if source is not None
+            ]
+            for market in ("um", "cm")
+        ]
+        if name.kind == names.MARK_PRICE:
+            return MarkPriceArrays([[each for each in part if isinstance(each, MarkPriceEvents)] for part in made])
+        return Together(each for part in made for each in part)
 
     def _one(self, instrument: Instrument, name: StreamName, unit_us: int, *, merged: bool = False) -> Source | None:
         tape = self._tape(instrument)
@@ -82,7 +99,15 @@ class Feed:
                 return KlineEvents(tape, name.interval, name.step_ms, unit_us, name.zone_ms)
             case names.FORCE_ORDER:
                 return LiquidationEvents(tape, merged=merged)
-        return None
+            case names.MARK_PRICE:
+                return MarkPriceEvents(tape, name.step_ms)
+        book = Book(tape.ticks, self._exchange.seed)
+        match name.kind:
+            case names.BOOK_TICKER:
+                return BookTickerEvents(tape, book, name.step_ms)
+            case names.DEPTH:
+                return DepthEvents(tape, book, name.step_ms, unit_us)
+        return PartialDepthEvents(tape, book, name.levels, name.step_ms, unit_us)
 
     def _tape(self, instrument: Instrument) -> Tape | None:
         key = instrument.market, instrument.symbol

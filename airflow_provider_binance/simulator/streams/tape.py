@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from airflow_provider_binance.simulator.fills import MINUTE_US, Trades
+from airflow_provider_binance.simulator.fills import MINUTE_US, Flags, Trades
 from airflow_provider_binance.simulator.noise import Ints, Noise
 from airflow_provider_binance.simulator.synthetic import SyntheticSeries
 from airflow_provider_binance.simulator.ticks import Aggregates, Ticks
@@ -58,9 +58,31 @@ class Tape:
         ]
         return joined(parts, Aggregates)
 
-    def forget(self) -> None:
-        """Make everything anew: the market has changed."""
-        self._stretches.clear()
+    def prices_at(self, moments_us: Ints) -> tuple[Ints, Flags] | None:
+        """Price of the last trade up to each of ascending moments, and whether its buyer was the maker.
+
+        None when there was none before the first of them, or the symbol is not traded at the last one any more.
+        """
+        instrument, first_us, last_us = self.instrument, int(moments_us[0]), int(moments_us[-1])
+        if not (instrument.is_listed(first_us // 1000) and instrument.is_listed(last_us // 1000)):
+            return None
+        trades = self.trades(first_us // MINUTE_US * MINUTE_US, last_us + 1)
+        before = self._last_price(first_us)
+        if before is None:
+            return None
+        prices = np.concatenate(([before[0]], trades.price))
+        makers = np.concatenate(([before[1]], trades.buyer_maker))
+        place = np.searchsorted(trades.time_us, moments_us, "right")
+        # Those of the beginning of the minute are in ``before`` already.
+        place = np.where(place <= np.searchsorted(trades.time_us, first_us, "right"), 0, place)
+        return prices[place], makers[place]
+
+    def _last_price(self, moment_us: int) -> tuple[int, bool] | None:
+        trades = self._stretch(moment_us // (self._minutes * MINUTE_US)).trades
+        place = int(np.searchsorted(trades.time_us, moment_us, "right"))
+        if place:
+            return int(trades.price[place - 1]), bool(trades.buyer_maker[place - 1])
+        return self.ticks.last_price(moment_us)
 
     def _between(self, start_us: int, stop_us: int) -> list[_Stretch]:
         length = self._minutes * MINUTE_US
