@@ -89,7 +89,7 @@ def acquire(
         windows[w] = replace(old, used=old.used + cost, in_flight=old.in_flight + cost, probe_ms=probe_ms, by=by)
     tickets = tuple(t for t in state.tickets if t.id != ticket)
     sure = windows[touched[0]].sure
-    return replace(state, windows=windows, tickets=tickets), Grant(cost, priority, touched, sure)
+    return replace(state, windows=windows, tickets=tickets), Grant(cost, priority, touched, now_ms, sure)
 
 
 def settle(
@@ -112,7 +112,8 @@ def settle(
             windows[w] = replace(late, used=late.used + grant.cost)
     first, last = grant.windows[0], touched[-1]
     if used is not None and touched == grant.windows and len(touched) == 1:
-        seen_ms = now_ms - first * pool.window_ms
+        # It says how things were since its request went, and may be told late.
+        seen_ms = max(1, grant.at_ms - first * pool.window_ms)
         windows[first] = _reported(windows.get(first, Window()), grant, used, seen_ms, pool)
     elif used is not None and used < grant.sure + grant.cost and last == first + 1:
         # Less than the first one surely had: the counter has begun anew, so it was counted in the next window.
@@ -158,14 +159,16 @@ def _reported(window: Window, grant: Grant, used: int, seen_ms: int, pool: Pool)
     """With what a report says of the others: it has counted what was sure when the request went and the request itself,
     and at most all that we booked until now. In between the former knowledge stays."""
     low, high = max(0, used - window.used), max(0, used - grant.sure - grant.cost)
+    window = replace(window, sure=window.sure + grant.cost)
+    if seen_ms < window.seen_ms:  # a later request was answered first: no news but that it was so many at least
+        foreign = max(window.foreign, low)
+        return replace(window, foreign=foreign, foreign_high=max(window.foreign_high, foreign))
     foreign = min(max(window.foreign, low), high)
     if not window.seen_ms:
         window = replace(window, then_ms=seen_ms, then_foreign=foreign)
     elif seen_ms - window.then_ms >= pool.window_ms // 3:
         window = replace(window, then_ms=window.seen_ms, then_foreign=window.foreign)
-    return replace(
-        window, sure=window.sure + grant.cost, foreign=foreign, foreign_high=max(high, foreign), seen_ms=seen_ms
-    )  # fmt: skip
+    return replace(window, foreign=foreign, foreign_high=high, seen_ms=seen_ms)
 
 
 def _least(state: PoolState, window: int) -> int:
@@ -187,9 +190,12 @@ def _rate(state: PoolState, window: int, pool: Pool) -> float:
 
 
 def _seen_rate(window: Window, pool: Pool) -> float:
-    """The higher one of the rate since the window's start and the rate since an earlier report."""
+    """The higher one of the rate since the window's start and the rate since an earlier report.
+
+    The former takes all for theirs that may be: what of ours is in flight could hide them until the window is full.
+    """
     least_ms = pool.window_ms // 120
-    rate = window.foreign_high / max(window.seen_ms, least_ms) if window.foreign else 0.0
+    rate = window.foreign_high / max(window.seen_ms, least_ms)
     if (since_ms := window.seen_ms - window.then_ms) >= least_ms:
         rate = max(rate, (window.foreign - window.then_foreign) / since_ms)
     return rate
@@ -202,8 +208,7 @@ def _most(state: PoolState, window: int, pool: Pool, allowed: int) -> int:
     """
     known = state.windows.get(window, Window())
     foreseen = min(int(_rate(state, window, pool) * max(0, pool.window_ms - known.seen_ms)), allowed // 2)
-    open_ = known.foreign_high - known.foreign if known.foreign else 0
-    return _least(state, window) + open_ + foreseen
+    return _least(state, window) + known.foreign_high - known.foreign + foreseen
 
 
 def _may_probe(state: PoolState, window: int, now_ms: int, pool: Pool, allowed: int, cost: int) -> bool:

@@ -48,9 +48,9 @@ class Window:
 
     `used` is what we booked, in all and (`by`) by priority; `in_flight` is the part of it that is not answered yet, and
     `sure` the part that Binance surely has counted. Others who share the address used between `foreign` and
-    `foreign_high`: an answer's report leaves open which of the requests in flight it has counted. `seen_ms` after the
-    window's start the last report came, and `probe_ms` after it a request went only to bring a new one. An earlier
-    report, `then_ms` after it, had `then_foreign`: who began, or became faster, within the window shows by that.
+    `foreign_high`: an answer's report leaves open which of the requests in flight it has counted. The newest report was
+    asked for `seen_ms` after the window's start, and a request went only to bring a new one `probe_ms` after it. An
+    earlier one, of `then_ms` after it, had `then_foreign`: who began, or became faster, in the window shows by that.
     """
 
     used: int = 0
@@ -143,6 +143,7 @@ class Grant:
     cost: int
     priority: Priority
     windows: tuple[int, ...]
+    at_ms: int
     sure: int = 0  # of its window, when it was granted
 
 

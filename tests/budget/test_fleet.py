@@ -1,7 +1,7 @@
-"""Several processes behind one address: nobody is refused, everyone gets his share, and a ban stops all of them.
+"""Several processes behind one address, with a stranger beside them: nobody is refused, everyone gets his share, and a
+ban stops all of them.
 
-The simulator's minute takes eight seconds here, and everybody's clock runs as fast. A stranger beside them needs real
-minutes: here a stall of half a second would be four seconds of his. `test_soak` has both.
+The simulator's minute takes eight seconds here, and everybody's clock runs as fast; `test_soak` has real minutes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def weights(venue: Simulator, *words: str) -> dict[int, int]:
 def test_a_fleet_meets_no_429_and_a_repair_gets_its_share(
     venue: Simulator, postgres_database: str, tmp_path: Path
 ) -> None:
-    """Three backfills with clocks wrong by 3 s; one of them is killed, and a repair begins."""
+    """Three backfills with clocks wrong by 3 s, one of them killed; a stranger takes a fifth; then a repair begins."""
     settings = {**venue.settings, "BINANCE_STORE_URL": postgres_database}
     with Fleet(settings) as fleet:
         loads: list[Any] = [
@@ -67,6 +67,8 @@ def test_a_fleet_meets_no_429_and_a_repair_gets_its_share(
         )
         ready(*loads, repair)
         venue.set_clock(NOW, SPEED)
+        fleet.foreigner(venue.settings["BINANCE_SPOT_REST_URL"], "/api/v3/ping", LIMIT * 0.2 * SPEED, 100)
+        until(lambda: len(venue.requests) > 5)  # who begins when the minute is used up is refused
         go(venue.now_ms(), *loads)
         first = window(venue) + 1
         until(lambda: venue.now_ms() > first * 60_000 + 35_000)

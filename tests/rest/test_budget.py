@@ -90,9 +90,7 @@ def test_a_late_answer_does_not_count_in_the_new_window():
 
 def test_a_late_answer_that_shows_the_new_counter_is_a_report_of_the_new_window():
     end = (T0 // MINUTE + 1) * MINUTE
-    state = fill(PoolState(), leave=100)
-    state, first = ask(state, now=T0 + 1, ticket="a")
-    state = settle(state, POOL, first, now_ms=T0 + 100, used=5722)
+    state = PoolState(windows={1_000_000: Window(used=5722, sure=2)})
     state, grant = ask(state, now=end - 100, cost=3)
     state = settle(state, POOL, grant, now_ms=end + 100, used=13)
     window = state.windows[1_000_001]
@@ -214,7 +212,10 @@ def test_a_state_survives_json(data):
 class World:
     """A server that counts, clients that share one state and are wrong about the time by up to the guard."""
 
-    def __init__(self, seed: int, limit: int, clients: int, costs: tuple[int, ...], foreign: int, guard: int = 150):
+    def __init__(
+        self, seed: int, limit: int, clients: int, costs: tuple[int, ...], foreign: int, guard: int = 150,
+        foreign_from: int = 0,
+    ):  # fmt: skip
         self.rng = random.Random(seed)
         self.pool = Pool("p", limit)
         self.state = PoolState()
@@ -222,6 +223,7 @@ class World:
         self.counted: dict[int, int] = {}
         self.own: dict[int, int] = {}
         self.foreign_over = 0
+        self.foreign_over_from = 2
         self.over: list[tuple[int, int]] = []
         self.waited_ms: list[int] = []
         self.foreign = foreign
@@ -231,7 +233,7 @@ class World:
             error = self.rng.randint(-guard, guard)
             self.at(T0 + self.rng.randrange(2_000), ("ask", client, error, self.rng.choice(costs), None, None))
         if foreign:
-            self.at(T0, ("foreign",))
+            self.at(T0 + foreign_from, ("foreign",))
 
     def at(self, when: int, event: object) -> None:
         heapq.heappush(self.events, (when, next(self.order), event))
@@ -251,7 +253,7 @@ class World:
     def on_foreign(self, now: int) -> None:
         used = self.count(now, self.rng.randrange(2 * self.foreign + 1))
         # They begin within the first minute: the second one cannot know yet how much they use in a whole one.
-        if used > self.pool.limit and now // MINUTE >= T0 // MINUTE + 2:
+        if used > self.pool.limit and now // MINUTE >= T0 // MINUTE + self.foreign_over_from:
             self.foreign_over = max(self.foreign_over, used - self.pool.limit)
         self.at(now + 500, ("foreign",))
 
@@ -294,6 +296,32 @@ def test_no_server_minute_is_ever_over_the_limit(seed, limit, clients, share):
     world = World(seed, limit, clients, costs=(1, 2), foreign=round(limit * share / 120)).run(4)
     assert world.over == []
     assert world.foreign_over <= 0.1 * limit, "but for the scatter of their steps"
+
+
+@pytest.mark.parametrize(("limit", "clients", "cost"), [(1200, 24, 2), (1200, 48, 2), (2400, 32, 10)])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2])
+def test_others_are_not_hidden_by_what_is_in_flight(limit, clients, cost, share):
+    """They began at the end of a minute; in the next one they use less than is in flight, until it is used up."""
+    world = World(1, limit, clients, costs=(cost,), foreign=round(limit * share / 120), foreign_from=35_000)
+    world.foreign_over_from = 1
+    world.run(3)
+    assert world.over == []
+    assert world.foreign_over <= 0.03 * limit, "but for the scatter of their steps"
+    assert min(world.counted[T0 // MINUTE + i] for i in (1, 2)) >= 0.95 * limit
+
+
+def test_a_report_that_is_told_late_is_taken_for_what_it_was():
+    """The process stood still for 2 seconds: the others used 40 in 10 seconds, not in 12."""
+    state, grant = ask(PoolState(), now=T0)
+    state = settle(state, POOL, grant, now_ms=T0 + 2_000, used=42)
+    assert state.windows[1_000_000].seen_ms == 10_000
+    state, later = ask(state, now=T0 + 1_000, ticket="b")
+    state, earlier = ask(state, now=T0 + 500, ticket="c")
+    state = settle(state, POOL, later, now_ms=T0 + 1_200, used=46)
+    known = state.windows[1_000_000]
+    state = settle(state, POOL, earlier, now_ms=T0 + 1_300, used=48)
+    window = state.windows[1_000_000]
+    assert (window.seen_ms, window.foreign, window.foreign_high) == (11_000, 42, max(42, known.foreign_high))
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
