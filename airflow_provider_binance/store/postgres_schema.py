@@ -13,6 +13,7 @@ from airflow_provider_binance.store.schema import (
     STATES,
     Migration,
     data_table,
+    latest_view,
     literal,
     physical_order,
     qualified,
@@ -157,15 +158,45 @@ def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     if dataset.key[0] != dataset.time_column:
         name, column = quoted(f"{dataset.name}_data_by_time"), quoted(dataset.time_column)
         statements.append(f"CREATE INDEX {name} ON {table} (series_id, {column})")
-    shown = ["s.market", "s.symbol", *(['s."interval"'] if dataset.has_interval else [])]
-    shown += [_shown(column) for column in dataset.columns]
-    series = qualified("series", schema)
+    shown, series = _all_shown(dataset, "s", "s.close_after"), qualified("series", schema)
     number = f"({literal(dataset.name)}, {dataset.number})"
     statements += [
-        f"CREATE VIEW {view} AS\nSELECT {', '.join(shown)}\nFROM {table} d JOIN {series} s USING (series_id)",
+        f"CREATE VIEW {view} AS\nSELECT {shown}\nFROM {table} d JOIN {series} s USING (series_id)",
         f"INSERT INTO {qualified('datasets', schema)} (dataset, dataset_number) VALUES {number}",
     ]
     return tuple(statements)
+
+
+def latest(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
+    """The view of every series' newest row, and the function that gives the rows of one series.
+
+    PostgreSQL cannot tell that the dataset's view finds but one series by market, symbol and interval. So it takes no
+    order from the key there: it sorts the whole series to find its newest row. The view probes the key once per series.
+    The function compares `series_id` with a subquery, a constant to the planner, so that the key gives the order. It is
+    inlined, so that time ranges, ORDER BY, LIMIT, min and max use the key: for that it must be SQL, STABLE, not STRICT,
+    and without settings of its own. Its row is that of the dataset's view: who appends a column there makes it anew.
+    """
+    table, series = qualified(data_table(dataset), schema), qualified("series", schema)
+    newest = ", ".join(f"o.{quoted(column)} DESC" for column in dataset.key)
+    own = f"{dataset.name}_of"
+    asked = _series_columns(dataset)
+    found = " AND ".join(f"s.{column} = {quoted(own)}.{column}" for column in asked)
+    if not dataset.has_interval:
+        found += """ AND s."interval" = ''"""
+    shown = _all_shown(dataset, quoted(own), f"(SELECT s.close_after FROM {series} s WHERE {found})")
+    return (
+        f"""CREATE VIEW {qualified(latest_view(dataset), schema)} AS
+SELECT {_all_shown(dataset, "s", "s.close_after")}
+FROM {series} s CROSS JOIN LATERAL (
+    SELECT * FROM {table} o WHERE o.series_id = s.series_id ORDER BY {newest} LIMIT 1
+) d""",
+        f"""CREATE FUNCTION {qualified(own, schema)}({", ".join(f"{column} text" for column in asked)})
+RETURNS SETOF {qualified(dataset.name, schema)} LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT {shown}
+    FROM {table} d WHERE d.series_id = (SELECT s.series_id FROM {series} s WHERE {found});
+END""",
+    )
 
 
 def version_line(migration: Migration, schema: str | None) -> str:
@@ -199,10 +230,20 @@ def _column(column: Column | None) -> str:
     return f"{quoted(column.name)} {_TYPES[column.kind]}{'' if is_nullable else ' NOT NULL'}"
 
 
-def _shown(column: Column) -> str:
+def _series_columns(dataset: Dataset) -> list[str]:
+    return ["market", "symbol", *([quoted("interval")] if dataset.has_interval else [])]
+
+
+def _all_shown(dataset: Dataset, series: str, close_after: str) -> str:
+    """The columns of the dataset's view: of its series from `series`, of its rows from `d`."""
+    named = [f"{series}.{column}" for column in _series_columns(dataset)]
+    return ", ".join(named + [_shown(column, close_after) for column in dataset.columns])
+
+
+def _shown(column: Column, close_after: str) -> str:
     name = quoted(column.name)
     if column.implied:
-        return f"{actual(column, 'd', 's.close_after')} AS {name}"
+        return f"{actual(column, 'd', close_after)} AS {name}"
     return f"d.{name}::bigint AS {name}" if column.kind is Kind.SMALL_INTEGER else f"d.{name}"
 
 

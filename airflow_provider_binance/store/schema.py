@@ -18,6 +18,10 @@ READER_VERSION = 1
 #: The migration that lets `ingest_log` tell when an archive file was published. A store may lack it where the role may
 #: not ALTER: there the file that was loaded last counts as the newest.
 PUBLISHED = "0002_published_at"
+#: The migration that makes what asks for the newest rows quickly. Nothing in this package reads it.
+LATEST = "0003_latest"
+#: What an older store may lack: code serves it without.
+LATER = (PUBLISHED, LATEST)
 #: The dataset whose tables belong to migration 0001.
 FIRST_DATASET = "klines"
 
@@ -43,6 +47,8 @@ class Ddl(Protocol):
     def published(self, schema: str | None) -> tuple[str, ...]: ...
 
     def dataset(self, dataset: Dataset, schema: str | None) -> tuple[str, ...]: ...
+
+    def latest(self, dataset: Dataset, schema: str | None) -> tuple[str, ...]: ...
 
     def version_line(self, migration: Migration, schema: str | None) -> str: ...
 
@@ -71,6 +77,11 @@ def data_table(dataset: Dataset) -> str:
     return f"{dataset.name}_data"
 
 
+def latest_view(dataset: Dataset) -> str:
+    """The view of the newest row of every series of a dataset."""
+    return f"{dataset.name}_latest"
+
+
 def migration_name(dataset: Dataset) -> str:
     """The name under which `schema_version` knows that the tables of `dataset` are there."""
     return "0001_ledger_and_klines" if dataset.name == FIRST_DATASET else f"dataset_{dataset.name}"
@@ -81,12 +92,15 @@ def migrations(dialect: str, schema: str | None) -> list[Migration]:
     ddl = ddl_of(dialect)
     found = []
     for dataset in sorted(datasets(), key=lambda d: (d.name != FIRST_DATASET, d.number)):
-        statements = ddl.dataset(dataset, schema)
+        tables, latest = ddl.dataset(dataset, schema), ddl.latest(dataset, schema)
         if dataset.name == FIRST_DATASET:
-            statements = ddl.ledger(schema) + statements
-        found.append(Migration(1, migration_name(dataset), statements, dataset.name))
-        if dataset.name == FIRST_DATASET:
-            found.append(Migration(2, PUBLISHED, ddl.published(schema)))
+            found += [
+                Migration(1, migration_name(dataset), ddl.ledger(schema) + tables, dataset.name),
+                Migration(2, PUBLISHED, ddl.published(schema)),
+                Migration(3, LATEST, latest),
+            ]
+        else:
+            found.append(Migration(1, migration_name(dataset), tables + latest, dataset.name))
     return found
 
 

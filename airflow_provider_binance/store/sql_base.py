@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from airflow_provider_binance.errors import EnvironmentMismatchError, StoreRightsError, StoreVersionError
+from airflow_provider_binance.errors import EnvironmentMismatchError, StoreError, StoreVersionError
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.base import Store, StoreState
 from airflow_provider_binance.store.schema import (
+    LATER,
     PUBLISHED,
     READER_VERSION,
     Migration,
@@ -153,7 +154,7 @@ class SqlBase(Store):
             self._applied = frozenset()  # a long-lived store meets a newer schema here at the latest
             if not self._readable():
                 self._make_tables("this database has no tables of this package yet")
-            elif self._create and not self._has_published:
+            elif self._create and not self._applied.issuperset(LATER):
                 self._bring_up_to_date()
             if (recorded := self._read_environment()) is None:
                 try:
@@ -207,12 +208,16 @@ class SqlBase(Store):
         self.migrate()
 
     def _bring_up_to_date(self) -> None:
-        """Apply what an older store lacks, where this role may; it serves without."""
+        """Apply what an older store lacks, where this role may and nothing is in the way; it serves without."""
         try:
             self.migrate()
-        except StoreRightsError as error:
+        except StoreError as error:
+            if error.retryable or isinstance(error, StoreVersionError):
+                raise
+            self._applied = self._read_applied()
+            lacking = ", ".join(name for name in LATER if name not in self._applied)
             log.warning("%s goes on without %s: have its owner run `binance-ingest migrate` (%s)",
-                        self.url, PUBLISHED, error)  # fmt: skip
+                        self.url, lacking, error)  # fmt: skip
 
     @property
     def _has_published(self) -> bool:

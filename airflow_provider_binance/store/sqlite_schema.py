@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from airflow_provider_binance.registry import Column, Continuity, Dataset, Kind
-from airflow_provider_binance.store.schema import READER_VERSION, STATES, Migration, data_table, literal, quoted
+from airflow_provider_binance.store.schema import (
+    READER_VERSION,
+    STATES,
+    Migration,
+    data_table,
+    latest_view,
+    literal,
+    quoted,
+)
 
 _TYPES = {
     Kind.DECIMAL: "TEXT",
@@ -123,15 +131,27 @@ def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     if dataset.key[0] != dataset.time_column:
         name, column = quoted(f"{dataset.name}_data_by_time"), quoted(dataset.time_column)
         statements.append(f"CREATE INDEX {name} ON {table} (series_id, {column})")
-    names = ["s.market", "s.symbol", *(['s."interval"'] if dataset.has_interval else [])]
     source = f"\nFROM {table} d JOIN series s ON s.series_id = d.series_id"
-    plain = names + [f"d.{quoted(column.name)}" for column in dataset.columns]
-    real = names + [_real(column, dataset) for column in dataset.columns]
+    real = _named(dataset) + [_real(column, dataset) for column in dataset.columns]
     statements += [
-        f"CREATE VIEW {quoted(dataset.name)} AS\nSELECT {', '.join(plain)}{source}",
+        f"CREATE VIEW {quoted(dataset.name)} AS\nSELECT {', '.join(_plain(dataset))}{source}",
         f"CREATE VIEW {quoted(f'{dataset.name}_real')} AS\nSELECT {', '.join(real)}{source}",
     ]
     return tuple(statements)
+
+
+def latest(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
+    """The view of every series' newest row. For one series the dataset's view does: this planner knows that market,
+    symbol and interval name but one, and reads the key backwards. CROSS keeps it from going over all rows first."""
+    table, key = quoted(data_table(dataset)), [quoted(column) for column in dataset.key]
+    kept, asked = (", ".join(f"{alias}.{column}" for column in key) for alias in ("d", "o"))
+    newest = ", ".join(f"o.{column} DESC" for column in key)
+    return (
+        f"""CREATE VIEW {quoted(latest_view(dataset))} AS
+SELECT {", ".join(_plain(dataset))}
+FROM series s CROSS JOIN {table} d ON d.series_id = s.series_id
+WHERE ({kept}) = (SELECT {asked} FROM {table} o WHERE o.series_id = s.series_id ORDER BY {newest} LIMIT 1)""",
+    )
 
 
 def version_line(migration: Migration, schema: str | None) -> str:
@@ -140,6 +160,14 @@ def version_line(migration: Migration, schema: str | None) -> str:
         f"INSERT INTO schema_version (version, name, min_reader_version) "
         f"VALUES ({migration.version}, {literal(migration.name)}, {READER_VERSION})"
     )
+
+
+def _named(dataset: Dataset) -> list[str]:
+    return ["s.market", "s.symbol", *(['s."interval"'] if dataset.has_interval else [])]
+
+
+def _plain(dataset: Dataset) -> list[str]:
+    return _named(dataset) + [f"d.{quoted(column.name)}" for column in dataset.columns]
 
 
 def _column(column: Column) -> str:

@@ -12,7 +12,7 @@ from airflow_provider_binance.market import Market
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State
 from airflow_provider_binance.registry import KLINES, Column, Continuity, Dataset, Kind
 from airflow_provider_binance.rows import TupleRows, Value
-from airflow_provider_binance.store.schema import PUBLISHED
+from airflow_provider_binance.store.schema import LATEST, PUBLISHED
 from tests.fix_postgres import driver_url
 
 MINUTE = 60_000_000
@@ -112,10 +112,13 @@ def plain(url: str, statement: str, values: Sequence[Any] = ()) -> list[tuple[An
 
 
 def make_old(url: str) -> None:
-    """Take migration 0002 out again, as in a store of before it."""
+    """Take the migrations from 0002 on out again, as in a store of before them."""
+    if not is_sqlite(url):
+        plain(url, "DROP FUNCTION klines_of")
+    plain(url, "DROP VIEW klines_latest")
     plain(url, "ALTER TABLE ingest_log DROP COLUMN published_at")
     plain(url, "ALTER TABLE ingest_log DROP COLUMN etag")
-    plain(url, "DELETE FROM schema_version WHERE name = %s", [PUBLISHED])
+    plain(url, "DELETE FROM schema_version WHERE name IN (%s, %s)", [PUBLISHED, LATEST])
 
 
 def is_sqlite(url: str) -> bool:

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,14 +23,14 @@ from airflow_provider_binance.market import iso, to_us
 from airflow_provider_binance.records import CoverageRange, Fields, Series, Source, State, WriteResult
 from airflow_provider_binance.rows import TupleRows
 from airflow_provider_binance.store import Store, open_store
-from tests.store.helpers import EVER, SERIES, T0, TICKS, at, batch_of, is_sqlite, kline, klines, plain
+from tests.store.helpers import EVER, SERIES, T0, TICKS, at, batch_of, is_sqlite, kline, klines, make_old, plain
 
 KLINES_VIEW = [
     "market", "symbol", "interval", "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume",
     "trade_count", "taker_buy_base_volume", "taker_buy_quote_volume", "contracts", "taker_buy_contracts",
 ]  # fmt: skip
 
-NUMBERED = ["0001_ledger_and_klines", "0002_published_at"]
+NUMBERED = ["0001_ledger_and_klines", "0002_published_at", "0003_latest"]
 
 #: Both ways to say it.
 NO_ROWS: list[list[tuple[int | str | None, ...]] | None] = [None, []]
@@ -39,6 +39,11 @@ NO_ROWS: list[list[tuple[int | str | None, ...]] | None] = [None, []]
 def known(store: Store, series: Series = SERIES) -> list[tuple[Any, ...]]:
     found = store.coverage(series.dataset, [series], *EVER)[series]
     return [((r.start_us - T0) // 60_000_000, (r.end_us - T0) // 60_000_000, r.state, r.row_count) for r in found]
+
+
+def of_time(store_url: str) -> Callable[[int], str]:
+    """How a minute is written in a statement."""
+    return lambda minute: str(at(minute)) if is_sqlite(store_url) else f"'{iso(at(minute))}'"
 
 
 def closes(store: Store) -> dict[int, str]:
@@ -318,6 +323,21 @@ def test_migrate_names_what_it_applied(store: Store) -> None:
     assert store.exists()
 
 
+def test_a_name_that_is_taken_stops_no_load(store: Store, store_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A user of an older version may have made a `klines_latest` of his own: it stays, and `migrate` names it."""
+    store.ensure_environment("simulator")
+    make_old(store_url)
+    plain(store_url, "CREATE VIEW klines_latest AS SELECT 1 AS of_the_user")
+    with open_store(store_url) as newer:
+        newer.ensure_environment("simulator")
+        assert "goes on without 0003_latest" in caplog.text
+        assert newer.write(klines(0, 5)).rows_inserted == 5
+        assert plain(store_url, "SELECT published_at, etag FROM ingest_log") == [(None, None)]
+        with pytest.raises(StoreError, match="klines_latest"):
+            newer.migrate()
+    assert plain(store_url, "SELECT * FROM klines_latest") == [(1,)]
+
+
 def test_the_environment_is_the_first_loads(store: Store, store_url: str) -> None:
     store.ensure_environment("simulator")
     store.ensure_environment("simulator")
@@ -371,6 +391,26 @@ def test_view_has_the_columns_of_the_contract(store: Store, store_url: str) -> N
     assert columns == KLINES_VIEW
     with pytest.raises(Exception, match=r"cannot (modify|delete)|may not"):
         plain(store_url, "DELETE FROM klines")
+
+
+def test_the_newest_row_of_every_series(store: Store, store_url: str) -> None:
+    """One row per series that has any, as the dataset's view has it; another load's rows take its place."""
+    others = [Series("um", "klines", "BTCUSDT", "1m"), Series("spot", "klines", "BTCUSDT", "1h")]
+    store.write(klines(0, 20))
+    store.write(klines(3, 5, series=others[0], close="7"))
+    store.write(klines(0, 3))
+    store.record_coverage("klines", others[1], [CoverageRange(at(0), at(60), State.NOT_LISTED)])
+    newest = "SELECT * FROM klines_latest ORDER BY market"
+    wanted = "SELECT * FROM klines WHERE market = 'spot' AND {} OR market = 'um' AND {} ORDER BY market"
+    times = [f"open_time = {literal}" for literal in map(of_time(store_url), (19, 4))]
+    assert plain(store_url, newest) == plain(store_url, wanted.format(*times))
+    assert len(plain(store_url, newest)) == 2
+    store.write(klines(20, 21))
+    ((opened,),) = plain(store_url, "SELECT open_time FROM klines_latest WHERE market = 'spot' AND symbol = 'BTCUSDT'")
+    assert (opened if is_sqlite(store_url) else to_us(opened)) == at(20)
+    vouched = "SELECT max(range_end) FROM coverage WHERE state = 'complete' AND market = 'spot' AND \"interval\" = '1m'"
+    ((end,),) = plain(store_url, vouched)
+    assert (end if is_sqlite(store_url) else to_us(end)) == at(21)
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -463,6 +503,10 @@ def test_a_dataset_keyed_by_ids(store: Store, store_url: str, ticks: Series, mon
     assert plain(store_url, "SELECT key, column_name, old_value, new_value FROM corrections") == [
         ('{"market": "um", "symbol": "BTCUSDT", "tick_id": 3}', "note", None, "a,b")
     ]
+    assert plain(store_url, f"SELECT symbol, tick_id FROM {TICKS.name}_latest") == [("BTCUSDT", 109)]
+    if not is_sqlite(store_url):
+        of_one = f"FROM {TICKS.name}_of('um', 'BTCUSDT') WHERE tick_id < 100"
+        assert plain(store_url, f"SELECT count(*), max(tick_id) {of_one}") == [(100, 99)]
     store.record_coverage(TICKS.name, ticks, [CoverageRange(T0 + 10, T0 + 20, State.RETIRED)])
     found = store.coverage(TICKS.name, [ticks], *EVER)[ticks]
     assert [(r.row_count, r.first_id, r.last_id) for r in found] == [(20, 0, 19), (0, None, None), (60, 40, 99)]

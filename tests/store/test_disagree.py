@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from airflow_provider_binance.records import Batch, CoverageRange, Series, Source, State, WriteResult
 from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.store import Store, open_store
-from airflow_provider_binance.store.schema import PUBLISHED
+from airflow_provider_binance.store.schema import LATEST, PUBLISHED
 from tests.store.helpers import EVER, SERIES, T0, at, batch_of, kline, klines, make_old, plain
 
 DAILY = "data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01-01.zip"
@@ -286,6 +286,7 @@ def test_the_first_load_brings_an_older_store_up_to_date(store_url: str) -> None
         [line] = store.archive_lines(SERIES, *EVER)
         assert (line.sha256, line.published_us, line.etag) == ("day", None, None)
         store.ensure_environment("simulator")
+        assert plain(store_url, "SELECT count(*) FROM klines_latest") == [(1,)]
         assert store.migrate() == []
         assert store.write(file(0, 5, MONTHLY, 200, "month", close="2")).rows_updated == 5
         assert [line.published_us for line in store.archive_lines(SERIES, *EVER)] == [None, 200]
@@ -301,7 +302,7 @@ def test_code_that_may_not_migrate_serves_an_older_store(store_url: str) -> None
         old.ensure_environment("simulator")
         assert old.write(file(0, 5, DAILY, 300, "day", close="1")).rows_inserted == 5
         assert old.write(file(0, 5, MONTHLY, 200, "month", close="2")).rows_updated == 5  # the one that comes last
-        assert new.migrate() == [PUBLISHED]
+        assert new.migrate() == [PUBLISHED, LATEST]
         assert old.write(file(0, 5, DAILY, 300, "day", close="1")).rows_updated == 5
         assert new.write(file(0, 5, MONTHLY, 200, "month", close="2")).rows_updated == 5
         assert [line.published_us for line in new.archive_lines(SERIES, *EVER)] == [None, None, None, 200]

@@ -82,21 +82,74 @@ def test_tables_live_in_the_schema_that_was_asked_for(url: str) -> None:
     )
 
 
-def test_the_key_is_used_through_the_view(url: str) -> None:
-    """Filters on market, symbol, interval and open_time of the view reach the primary key of the table."""
+#: How users ask for a part of the 20 series of the test below, and what the plan of it has.
+TEN_MINUTES = "open_time >= '2024-01-01T00:10Z' AND open_time < '2024-01-01T00:20Z'"
+OF_VIEW = "WHERE market = 'spot' AND symbol = 'S3USDT' AND \"interval\" = '1m'"
+OF_ONE = "klines_of('spot', 'S3USDT', '1m')"
+BACKWARDS = r"Index (Only )?Scan Backward using klines_data_pkey"
+KEYED = {
+    f"SELECT * FROM klines {OF_VIEW} AND {TEN_MINUTES}": r"Index Cond: .*series_id = .*open_time",
+    f"SELECT * FROM klines_latest {OF_VIEW}": BACKWARDS,
+    "SELECT * FROM klines_latest": BACKWARDS,
+    f"SELECT * FROM {OF_ONE} ORDER BY open_time DESC LIMIT 1": BACKWARDS,
+    f"SELECT close FROM {OF_ONE} ORDER BY open_time DESC OFFSET 20 LIMIT 10": BACKWARDS,
+    f"SELECT max(open_time) FROM {OF_ONE}": BACKWARDS,
+    f"SELECT max(open_time) FROM {OF_ONE} WHERE {TEN_MINUTES}": BACKWARDS,
+    f"SELECT * FROM {OF_ONE} WHERE {TEN_MINUTES} ORDER BY open_time": r"Index Cond: .*series_id = .*open_time",
+    'SELECT k.* FROM series s CROSS JOIN LATERAL (SELECT * FROM klines_of(s.market, s.symbol, s."interval") '
+    "ORDER BY open_time DESC LIMIT 1) k": BACKWARDS,
+}
+
+
+def test_the_key_is_used(url: str) -> None:
+    """Through the views, and through the function, which is inlined: nothing is sorted, nothing read in vain."""
     with open_store(url) as store:
         for i in range(20):
             store.write(klines(0, 1_000, series=type(SERIES)("spot", "klines", f"S{i}USDT", "1m")))
     plain(url, "ANALYZE klines_data, series")
-    plan = plain(
-        url,
-        "EXPLAIN SELECT * FROM klines WHERE market = 'spot' AND symbol = 'S3USDT' AND \"interval\" = '1m' "
-        "AND open_time >= '2024-01-01T00:10Z' AND open_time < '2024-01-01T00:20Z'",
+    for query, wanted in KEYED.items():
+        plan = "\n".join(line[0] for line in plain(url, f"EXPLAIN {query}"))
+        assert "klines_data_pkey" in plan, plan
+        assert re.search(wanted, plan), plan
+        assert not re.search("Seq Scan on klines_data|Function Scan|Sort", plan), f"{query}\n{plan}"
+    newest = [to_us(row[0]) for row in plain(url, "SELECT open_time FROM klines_latest")]
+    assert newest == [at(999)] * 20
+    assert plain(url, f"SELECT * FROM {OF_ONE} ORDER BY open_time DESC LIMIT 1") == plain(
+        url, f"SELECT * FROM klines_latest {OF_VIEW}"
     )
-    text = "\n".join(line[0] for line in plan)
-    assert "klines_data_pkey" in text
-    assert re.search(r"Index Cond: .*series_id = .*open_time", text), text
-    assert "Seq Scan on klines_data" not in text
+
+
+def test_rows_of_one_series_are_those_of_the_view(url: str) -> None:
+    """Regular, cut short and monthly closes; of a series that is not there, none. In any schema, whatever the path."""
+    with open_store(url, schema='we"ird %s $$') as store:
+        store.write(lines(0, 10, close_ms=30_000))
+        store.write(klines(3, 8, series=replace(SERIES, symbol="ETHUSDT")))
+        store.write(klines(0, 1, series=replace(SERIES, interval="1M"), close_time=at(44_640) - 1_000))
+    named, missing = '"we""ird %s $$".klines', "O''B"
+    for symbol, interval, rows in (
+        ("BTCUSDT", "1m", 10),
+        ("ETHUSDT", "1m", 5),
+        ("BTCUSDT", "1M", 1),
+        (missing, "1m", 0),
+    ):
+        one = f"market => 'spot', \"interval\" => '{interval}', symbol => '{symbol}'"
+        found = plain(url, f"SELECT * FROM {named}_of({one}) ORDER BY open_time")
+        same = one.replace("=>", "=").replace(", ", " AND ")
+        assert found == plain(url, f"SELECT * FROM {named} WHERE {same} ORDER BY open_time")
+        assert len(found) == rows
+
+
+def test_who_reads_needs_rights_on_views_and_for_the_function_on_tables(url: str, role: str) -> None:
+    """The function is inlined, so it reads with its caller's rights."""
+    with open_store(url) as store:
+        store.write(klines(0, 5))
+    plain(url, "GRANT USAGE ON SCHEMA public TO ingest_test_role")
+    plain(url, "GRANT SELECT ON klines, klines_latest TO ingest_test_role")
+    assert plain(role, "SELECT count(*) FROM klines_latest") == [(1,)]
+    with pytest.raises(errors.InsufficientPrivilege):
+        plain(role, "SELECT count(*) FROM klines_of('spot', 'BTCUSDT', '1m')")
+    plain(url, "GRANT SELECT ON klines_data, series TO ingest_test_role")
+    assert plain(role, "SELECT count(*) FROM klines_of('spot', 'BTCUSDT', '1m')") == [(5,)]
 
 
 def test_fixed_width_columns_come_first(url: str) -> None:

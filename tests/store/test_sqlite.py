@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.records import WriteResult
 from airflow_provider_binance.store import open_store, schema_sql, sqlite
-from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, plain
+from tests.store.helpers import EVER, SERIES, at, batch_of, kline, klines, plain
 
 
 @pytest.fixture
@@ -119,6 +119,23 @@ def test_the_printed_ddl_is_the_schema(path: Path) -> None:
         assert store.exists()
         store.ensure_environment("simulator")
         assert store.write(klines(0, 5)).rows_inserted == 5
+
+
+def test_the_newest_is_found_by_the_key(path: Path) -> None:
+    """Through the views, with nothing sorted and nothing else read."""
+    with open_store(f"sqlite:///{path}") as store:
+        store.write(klines(0, 100))
+    of_one = "WHERE market = 'spot' AND symbol = 'BTCUSDT' AND \"interval\" = '1m'"
+    for query in (
+        f"SELECT * FROM klines {of_one} ORDER BY open_time DESC LIMIT 1",
+        f"SELECT max(open_time) FROM klines {of_one}",
+        f"SELECT * FROM klines {of_one} AND open_time >= {at(5)} ORDER BY open_time",
+        f"SELECT * FROM klines_latest {of_one}",
+        "SELECT * FROM klines_latest",
+    ):
+        plan = [line[3] for line in plain(f"sqlite:///{path}", f"EXPLAIN QUERY PLAN {query}")]
+        assert any(step.startswith("SEARCH d USING PRIMARY KEY (series_id=?") for step in plan), plan
+        assert not [step for step in plan if "TEMP B-TREE" in step or step.startswith(("SCAN d", "SCAN o"))], plan
 
 
 def test_a_full_disk_is_unavailable(path: Path) -> None:
