@@ -70,7 +70,8 @@ class Bench:
             for number in range(rounds):
                 print(f"PostgreSQL, round {number + 1} of {rounds}", flush=True)
                 self._round(db, first=number == 0, turn=number)
-            Reading(db, self.figures.reads, self.figures.plans).measure(OF_ONE, 7, interval=self.work.series.interval)
+            reading = Reading(db, self.figures.reads, self.figures.plans, rounds)
+            reading.measure(OF_ONE, interval=self.work.series.interval)
         return self.figures
 
     def _round(self, db: psycopg.Connection[Any], *, first: bool, turn: int) -> None:
@@ -133,8 +134,7 @@ class Bench:
     def read_many(self, rounds: int) -> None:
         """The newest klines of many symbols; leaves nothing else in the tables."""
         with psycopg.connect(self.url, autocommit=True) as db:
-            reading = Reading(db, self.figures.reads, self.figures.plans)
-            reading.of_many(rounds)
+            Reading(db, self.figures.reads, self.figures.plans, rounds).of_many()
 
     def warm(self, venue: Venue, rounds: int) -> None:
         """The second run, through the front door: the ledger answers, so that nobody is asked."""

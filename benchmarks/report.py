@@ -81,8 +81,7 @@ def _text(results: dict[str, Any]) -> str:
         ("bytes per kline ÷ plain table's", "≤ 0.8", f"{sum(pg.bytes['ours']) / sum(pg.bytes['plain']):.2f}"),
         ("bytes per kline, heap + index; plain table", "",
          f"{_size(pg.bytes['ours'], rows)}; {_size(pg.bytes['plain'], rows)}"),
-        *((f"read {name} through the view ÷ plain table (time)", "≤ 1.1",
-           ratio(found["ours.klines"], found["plain"]).text()) for name, found in pg.reads.items()),
+        *((f"read {name} ÷ plain table (time)", "≤ 1.1", _read(found)) for name, found in pg.reads.items()),
         ("second run, ledger warm: seconds", "≤ 0.3", Spread.of(warm["seconds"]).text("{:.3f}")),
         ("second run: requests, bytes, rows read, rows changed (the server's count)", "0, 0, 0, 0",
          f"{warm['requests']}, {warm['bytes']}, {warm['rows']}, {warm['changes']}"),
@@ -133,7 +132,7 @@ def _text(results: dict[str, Any]) -> str:
         "",
         *_table(["figure", "wanted", "measured"], lines),
         "",
-        "## How the view is read",
+        "## How it is read",
         "",
         *(line for plan in pg.plans.values() for line in ("```", plan, "```", "")),
     ])  # fmt: skip
@@ -164,6 +163,11 @@ round the two tables are compared, every column of every row, and the ledger's c
 
 def _size(heap_index: tuple[int, int], rows: int) -> str:
     return " + ".join(f"{size / rows:.1f}" for size in heap_index)
+
+
+def _read(found: dict[str, list[Took]]) -> str:
+    median = Spread.of(one.seconds * 1000 for one in found["ours"]).median
+    return f"{ratio(found['ours'], found['plain']).text()}; {median:,.2f} ms"
 
 
 def _sqlite(took: dict[str, list[Took]], rows: int, which: str) -> str:
