@@ -22,7 +22,7 @@ from airflow_provider_binance.errors import (
 from airflow_provider_binance.loading import Loader
 from airflow_provider_binance.market import INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
-from airflow_provider_binance.outcome import load_reports, pieces
+from airflow_provider_binance.outcome import load_reports, pieces, raise_refused
 from airflow_provider_binance.planner import piece_report
 from airflow_provider_binance.planning import plan_all
 from airflow_provider_binance.progress import Progress
@@ -135,6 +135,7 @@ def load(
                     runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell
                 )
                 side_by_side.run(loader, tasks, connections)
+            raise_refused(planned)
         except IngestError as error:
             with suppress(StoreError):  # which may be what went wrong
                 error.report = LoadReport(tuple(load_reports(runtime.store, planned)), shared.weight)
@@ -171,7 +172,9 @@ def plan(
         )  # fmt: skip
         runtime.refuse_foreign()
         plans = []
-        for entry in plan_all(runtime, selection):
+        planned = plan_all(runtime, selection)
+        raise_refused(planned)
+        for entry in planned:
             fetched = [piece_report(entry.series, piece) for task in entry.tasks for piece in task.first_pieces()]
             fetched.sort(key=lambda piece: piece.start_us)
             plans.append(SeriesPlan(entry.series, entry.start_us, entry.end_us, tuple(fetched)))

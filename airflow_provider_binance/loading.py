@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -154,9 +154,7 @@ class Loader:
     def _fail(self, task: SeriesTask, error: BinanceError | None) -> None:
         """Leave the task for the next load; raises what is no matter of one series, since others failed by it too."""
         assert error is not None
-        if not isinstance(error, RequestRejectedError) and any(
-            series != task.series and isinstance(known, type(error)) for series, known in self.failed.items()
-        ):
+        if is_general(error, task.series, self.failed):
             raise error
         log.warning("%s fails, the other series go on: %s", task.series, error)
         self.failed.setdefault(task.series, error)
@@ -274,6 +272,13 @@ class Loader:
         if ranges:
             self.store.record_coverage(task.series.dataset, task.series, ranges)
         task.left = []
+
+
+def is_general(error: BinanceError, series: Series, failed: Mapping[Series, BinanceError]) -> bool:
+    """Whether what Binance says of a series is no matter of this one alone: another failed by it, too."""
+    return not isinstance(error, RequestRejectedError) and any(
+        series != known and isinstance(other, type(error)) for known, other in failed.items()
+    )
 
 
 def _runs(stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, tuple[int, int]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from airflow_provider_binance.coverage import stretches
@@ -28,11 +28,18 @@ def load_reports(store: Store, planned: Sequence[Planned]) -> Iterator[SeriesLoa
         yield load_report(entry, ledger.get(entry.series, entry.ranges))
 
 
+def raise_refused(planned: Iterable[Planned]) -> None:
+    """Raise what Binance refused first while series were planned, if it did."""
+    for entry in planned:
+        if entry.error is not None:
+            raise entry.error
+
+
 def load_report(entry: Planned, ranges: Sequence[CoverageRange]) -> SeriesLoad:
     """The counts of the entry's tasks, and every piece of its window that by `ranges` has no rows."""
     series = entry.series
     gaps = [gap for gap in pieces(ranges, entry.start_us, entry.end_us) if gap.state != State.COMPLETE]
-    report = SeriesLoad(series, entry.start_us, entry.end_us, gaps=tuple(gaps))
+    report = SeriesLoad(series, entry.start_us, entry.end_us, gaps=tuple(gaps), error=str(entry.error or ""))
     for task in entry.tasks:
         tally = task.tally
         report = replace(

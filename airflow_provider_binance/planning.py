@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 
 from airflow_provider_binance.coverage import missing
-from airflow_provider_binance.errors import ConfigError, InputError
+from airflow_provider_binance.errors import BinanceError, ConfigError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
+from airflow_provider_binance.loading import is_general
 from airflow_provider_binance.market import INTERVALS, MINUTE_US, iso
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import RestPiece, SourceChoice, plan_stretches
@@ -29,6 +31,8 @@ from airflow_provider_binance.tasks import (
     with_evidence,
 )
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, NOW
+
+log = logging.getLogger(__name__)
 
 #: A time that is known to the second says surely what lies so far before it.
 _NEAR_US = 5 * MINUTE_US
@@ -114,13 +118,26 @@ def _known(runtime: Runtime, selection: Selection, series: Series, ranges: list[
 
 
 def _plan_each(runtime: Runtime, selection: Selection, ledger: Ledger, now_us: int, *, is_exact: bool) -> Found:
-    """A plan for each series; None where REST is to bring rows and `now_us` is not exact. Touches no store."""
+    """A plan for each series; None where REST is to bring rows and `now_us` is not exact. Touches no store.
+
+    What Binance refuses of one series is its error, and the others are planned; what it refuses of all is raised.
+    """
+    failed: dict[Series, BinanceError] = {}
 
     def plan_symbol(symbol: str) -> Found:
-        return {
-            series: _plan_one(runtime, selection, series, ranges, now_us, is_exact=is_exact)
-            for series, ranges in by_symbol[symbol].items()
-        }
+        found: Found = {}
+        for series, ranges in by_symbol[symbol].items():
+            try:
+                found[series] = _plan_one(runtime, selection, series, ranges, now_us, is_exact=is_exact)
+            except BinanceError as error:
+                if is_general(error, series, failed):
+                    raise
+                log.warning("%s cannot be planned, the other series go on: %s", series, error)
+                failed[series] = error
+                end_us = selection.end if isinstance(selection.end, int) else now_us
+                start_us = selection.start if isinstance(selection.start, int) else end_us
+                found[series] = Planned(series, start_us, end_us, [], ranges, error=error)
+        return found
 
     by_symbol: dict[str, Ledger] = {}
     for series, ranges in ledger.items():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.errors import BinanceError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, Market, parse_interval
 from airflow_provider_binance.pipeline import SeriesTask
@@ -54,6 +54,7 @@ class Planned:
     (`not_listed`).
 
     `confirming`: what rests on REST alone, though a file is out; a task once it is known which files were read for it.
+    `error`: what Binance refused while this was planned, so that there is nothing to be done.
     """
 
     series: Series
@@ -63,6 +64,7 @@ class Planned:
     ranges: Sequence[CoverageRange] = ()
     not_listed: tuple[CoverageRange, ...] = ()
     confirming: SeriesTask | None = None
+    error: BinanceError | None = None
 
 
 def select(

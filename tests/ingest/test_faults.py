@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_binance.archive import files
 from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.errors import (
+    ArchiveError,
     BannedError,
     InputError,
     LocalStorageError,
@@ -340,6 +341,23 @@ def test_what_is_refused_of_one_series_does_not_keep_the_others_from_loading(ben
     assert caught.value.report.to_dict()["loads"][0]["error"] == str(caught.value)
     report = it.load(**window)
     assert (report.exit_status, report.counts.rows_inserted) == (0, 2 * 1440)
+
+
+def test_what_is_refused_while_one_series_is_planned_does_not_keep_the_others_from_loading(bench):
+    """Whether the archive has a file is refused for one symbol; the others are loaded, and the error tells all."""
+    symbols = ["BTCUSDT", "ETHUSDT", "LTCUSDT"]
+    it = bench(symbols=symbols)
+    it.sim.add_fault("stale-listing=2024-06-10")
+    it.sim.add_fault("http=400@/ETHUSDT/")
+    window = {"symbols": symbols, "start": "2024-06-12", "end": "2024-06-13", "source": "archive"}
+    with pytest.raises(ArchiveError) as caught:
+        it.load(**window)
+    loads = {load.series.symbol: load for load in caught.value.report.loads}
+    assert [loads[symbol].counts.rows_inserted for symbol in symbols] == [1440, 0, 1440]
+    assert [bool(loads[symbol].error) for symbol in symbols] == [False, True, False]
+    it.sim.clear_faults()
+    report = it.load(**window)
+    assert (report.exit_status, report.counts.rows_inserted) == (0, 1440)
 
 
 def test_a_venue_that_answers_nobody_ends_the_load_at_the_second_series(bench, mocker):
