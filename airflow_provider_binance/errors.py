@@ -41,7 +41,8 @@ from typing import Any, ClassVar
 class IngestError(Exception):
     """Root of everything this package raises on purpose. Picklable, with its facts as attributes.
 
-    `report`: what a load had done by then, of all its series, where that is known (a LoadReport; not pickled).
+    `report`: what had been done or found by then, of all series, where that is known (a LoadReport, RepairReport or
+    VerifyReport; not pickled).
     """
 
     retryable: ClassVar[bool] = False

@@ -11,7 +11,7 @@ from airflow_provider_binance.records import Series
 from airflow_provider_binance.reports import SCHEMA, SeriesLoad, series_dict
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What is wrong, or odd."""
 
     ROWS_MISSING = "rows_missing"
@@ -22,6 +22,7 @@ class Kind(StrEnum):
     ROW_COUNT = "row_count"
     LEDGER_LINE = "ledger_line"
     RULE_BROKEN = "rule_broken"
+    COLUMN_FOREIGN = "column_foreign"
     VALUE = "value"
     ROLLUP = "rollup"
     GAP = "gap"
@@ -29,25 +30,30 @@ class Kind(StrEnum):
     PUBLISHED_LATE = "published_late"
     REPUBLISHED = "republished"
     SOURCES_DISAGREE = "sources_disagree"
+    SERIES_UNKNOWN = "series_unknown"
+    ROWS_ORPHANED = "rows_orphaned"
 
 
 #: Each kind in words.
-MEANINGS: dict[Kind, str] = {
-    Kind.ROWS_MISSING: "the ledger calls the range complete, the table lacks rows of it",
-    Kind.ROWS_UNCOVERED: "rows of which the ledger knows nothing",
-    Kind.ROWS_IN_GAP: "rows where the ledger says that there are none",
-    Kind.ROWS_FOREIGN: "rows that no source has",
-    Kind.OFF_GRID: "rows that open between two open times",
-    Kind.ROW_COUNT: "coverage counts other rows than its range has",
-    Kind.LEDGER_LINE: "complete by coverage, and no line of ingest_log says who brought it",
-    Kind.RULE_BROKEN: "values that cannot be together in one kline",
-    Kind.VALUE: "stored values differ from the source's",
-    Kind.ROLLUP: "the shorter klines of the interval do not add up to this one",
-    Kind.GAP: "no rows, and not known why",
-    Kind.HALT: "Binance has no rows there",
-    Kind.PUBLISHED_LATE: "Binance has rows now where it had none",
-    Kind.REPUBLISHED: "the archive file was replaced after it was loaded",
-    Kind.SOURCES_DISAGREE: "archive and REST say different things; the archive's word stands",
+MEANINGS: dict[FindingKind, str] = {
+    FindingKind.ROWS_MISSING: "the ledger calls the range complete, the table lacks rows of it",
+    FindingKind.ROWS_UNCOVERED: "rows of which the ledger knows nothing",
+    FindingKind.ROWS_IN_GAP: "rows where the ledger says that there are none",
+    FindingKind.ROWS_FOREIGN: "rows that no source has",
+    FindingKind.OFF_GRID: "rows that open between two open times",
+    FindingKind.ROW_COUNT: "coverage counts other rows than its range has",
+    FindingKind.LEDGER_LINE: "complete by coverage, and no line of ingest_log says who brought it",
+    FindingKind.RULE_BROKEN: "values that cannot be together in one kline",
+    FindingKind.COLUMN_FOREIGN: "values in columns that the market has not",
+    FindingKind.VALUE: "stored values differ from the source's",
+    FindingKind.ROLLUP: "the shorter klines of the interval do not add up to this one",
+    FindingKind.GAP: "no rows, and not known why",
+    FindingKind.HALT: "Binance has no rows there",
+    FindingKind.PUBLISHED_LATE: "Binance has rows now where it had none",
+    FindingKind.REPUBLISHED: "the archive file was replaced after it was loaded",
+    FindingKind.SOURCES_DISAGREE: "archive and REST say different things; the archive's word stands",
+    FindingKind.SERIES_UNKNOWN: "a line of `series` that names no market or interval of Binance's",
+    FindingKind.ROWS_ORPHANED: "rows whose line of `series` is gone: no reader sees them",
 }
 
 
@@ -74,7 +80,7 @@ class Finding:
     series: Series
     start_us: int
     end_us: int
-    kind: Kind
+    kind: FindingKind
     blame: Blame
     status: Status = Status.OPEN
     rows: int = 0
@@ -94,7 +100,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How much of one series was looked at: rows by its own rules, and rows compared with each source."""
+    """How much of one series was looked at: rows by its own rules, and rows compared with each source. `error`: what
+    Binance refused, so that not all was compared."""
 
     series: Series
     start_us: int
@@ -102,6 +109,7 @@ class Checked:
     rows: int = 0
     rolled_up: int = 0
     compared: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of `checked`."""
@@ -110,6 +118,7 @@ class Checked:
             "rows": self.rows,
             "rolled_up": self.rolled_up,
             "compared": dict(self.compared),
+            **({"error": self.error} if self.error else {}),
         }
 
 

@@ -47,6 +47,7 @@ from airflow_provider_binance.tasks import (
     resolved_start,
     select,
 )
+from airflow_provider_binance.upkeep.choosing import is_known
 from airflow_provider_binance.upkeep.forgetting import forget
 from airflow_provider_binance.upkeep.repairing import repair
 from airflow_provider_binance.upkeep.verifying import verify
@@ -213,7 +214,8 @@ def coverage(
         wanted = [
             series
             for series in runtime.store.series(dataset)
-            if (kind is None or series.market == kind)
+            if is_known(series)
+            and (kind is None or series.market == kind)
             and (not patterns or any(fnmatchcase(series.symbol, pattern) for pattern in patterns))
             and (not chosen or series.interval in chosen)
         ]

@@ -202,3 +202,11 @@ def iso(at_us: int) -> str:
     """Microseconds since the epoch as ISO 8601 with `Z`, as short as exactness allows."""
     at = from_us(at_us).replace(tzinfo=None)
     return at.isoformat(timespec="auto" if at_us % 1000 else ("milliseconds" if at_us % SECOND_US else "seconds")) + "Z"
+
+
+def iso_or_number(at_us: int) -> str:
+    """As `iso`; beyond what a calendar can say the bare number."""
+    try:
+        return iso(at_us)
+    except OverflowError:
+        return str(at_us)

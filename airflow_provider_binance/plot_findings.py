@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from airflow_provider_binance.findings import Blame, Checked, Finding, Kind, Status, VerifyReport
+from airflow_provider_binance.findings import Blame, Checked, Finding, FindingKind, Status, VerifyReport
 from airflow_provider_binance.plot import Lane, Look, draw
 
 _SOUND, _HALT, _FIXED = "sound", "halt", "fixed"
@@ -43,7 +43,7 @@ def draw_findings(report: VerifyReport, path: str | Path) -> None:
 def _stretches(entry: Checked, found: list[Finding]) -> Iterator[tuple[int, int, str]]:
     yield entry.start_us, entry.end_us, _SOUND
     for finding in found:
-        if finding.kind is Kind.HALT:
+        if finding.kind is FindingKind.HALT:
             look = _HALT
         elif finding.status is Status.FIXED:
             look = _FIXED

@@ -41,6 +41,8 @@ class Column:
     #: NULL in PostgreSQL's physical table says the regular close there, the last millisecond before the next open time.
     #: Readers never see that; it saves a twentieth of the bytes and a sixth of COPY's work (measured).
     implied: bool = False
+    #: The markets that have it: in the rows of the others it is NULL, in theirs it never is.
+    markets: tuple[Market, ...] = tuple(Market)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,13 @@ class Dataset:
         """The column called `name`."""
         return next(column for column in self.columns if column.name == name)
 
+    def columns_of(self, market: str) -> tuple[Column, ...]:
+        """The columns that rows of `market` have a value in."""
+        return tuple(column for column in self.columns if market in column.markets)
 
+
+_QUOTED = (Market.SPOT, Market.UM)
+_IN_CONTRACTS = (Market.CM,)
 _PRICE = tuple(Column(name, Kind.DECIMAL) for name in ("open", "high", "low", "close"))
 
 KLINES = Dataset(
@@ -123,12 +131,12 @@ KLINES = Dataset(
         *_PRICE,
         Column("volume", Kind.DECIMAL),
         Column("close_time", Kind.TIME, implied=True),
-        Column("quote_volume", Kind.DECIMAL, nullable=True),
+        Column("quote_volume", Kind.DECIMAL, nullable=True, markets=_QUOTED),
         Column("trade_count", Kind.SMALL_INTEGER),
         Column("taker_buy_base_volume", Kind.DECIMAL),
-        Column("taker_buy_quote_volume", Kind.DECIMAL, nullable=True),
-        Column("contracts", Kind.DECIMAL, nullable=True),
-        Column("taker_buy_contracts", Kind.DECIMAL, nullable=True),
+        Column("taker_buy_quote_volume", Kind.DECIMAL, nullable=True, markets=_QUOTED),
+        Column("contracts", Kind.DECIMAL, nullable=True, markets=_IN_CONTRACTS),
+        Column("taker_buy_contracts", Kind.DECIMAL, nullable=True, markets=_IN_CONTRACTS),
     ),
     key=("open_time",),
     time_column="open_time",

@@ -131,6 +131,10 @@ class Runtime:
                 self._now_us[market] = archive_us
         return self._now_us[market]
 
+    def latest_us(self, market: Market) -> int:
+        """The server's time at this very moment: asked for once, and counted on since."""
+        return max(self.now_us(market), self._clock_us(market))
+
     def near_now_us(self, market: Market) -> int | None:
         """The server's time to about a second, at no weight: as known already, else by the archive; else None.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airflow_provider_binance.findings import Blame, Checked, Finding, Kind, Status, VerifyReport
+from airflow_provider_binance.findings import Blame, Checked, Finding, FindingKind, Status, VerifyReport
 from airflow_provider_binance.market import DAY_US, MINUTE_US
 from airflow_provider_binance.plot_findings import LOOKS, draw_findings
 from airflow_provider_binance.records import Series
@@ -18,7 +18,7 @@ def _colour(name: str) -> Pixel:
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
-def _report(lanes: int, *found: tuple[int, Kind, Blame, Status]) -> VerifyReport:
+def _report(lanes: int, *found: tuple[int, FindingKind, Blame, Status]) -> VerifyReport:
     series = [Series("spot", "klines", f"SYM{n}USDT", "1m") for n in range(lanes)]
     findings = [Finding(series[lane], YEAR // 2, YEAR // 2 + MINUTE_US, *what) for lane, *what in found]  # type: ignore[arg-type]
     return VerifyReport(tuple(findings), tuple(Checked(one, 0, YEAR, 525_600) for one in series))
@@ -28,11 +28,11 @@ def test_each_class_has_its_colour_however_short_the_finding(tmp_path: Path) -> 
     """A minute in a year can be seen, in a picture of fifty symbols."""
     picture = tmp_path / "findings.png"
     kinds = [
-        (3, Kind.VALUE, Blame.OURS, Status.OPEN),
-        (7, Kind.ROWS_MISSING, Blame.OURS, Status.FIXED),
-        (11, Kind.REPUBLISHED, Blame.BINANCE, Status.OPEN),
-        (20, Kind.HALT, Blame.BINANCE, Status.EXPLAINED),
-        (49, Kind.ROLLUP, Blame.UNKNOWN, Status.OPEN),
+        (3, FindingKind.VALUE, Blame.OURS, Status.OPEN),
+        (7, FindingKind.ROWS_MISSING, Blame.OURS, Status.FIXED),
+        (11, FindingKind.REPUBLISHED, Blame.BINANCE, Status.OPEN),
+        (20, FindingKind.HALT, Blame.BINANCE, Status.EXPLAINED),
+        (49, FindingKind.ROLLUP, Blame.UNKNOWN, Status.OPEN),
     ]
     draw_findings(_report(50, *kinds), picture)
     # The legend has the colours as well: below the last lane.

@@ -23,6 +23,9 @@ _THERE = """\
 Without --market, --symbol or --interval: all that the store has (forget needs market and symbols). Patterns match what
 the store has. Without --start and --end: everything that is there.
 """
+_FORGOTTEN = """\
+What is forgotten in the middle of a series, the next repair fills again: for good, forget its beginning or its end.
+"""
 _STATUS = """\
 exit status: 0 nothing unexplained or different; 2 bad arguments or input; 3 finished, but something of that remains;
 4 Binance unreachable, refusing or banning; 5 store error; 130 on SIGINT, 143 on SIGTERM: what was committed stays.
@@ -102,7 +105,7 @@ def parser_for(argv: Sequence[str]) -> Parser:
     verify = command("verify", "compare the store with itself, its ledger and Binance", _THERE + "\n" + _STATUS)
     _selection(verify)
     _verifying(verify)
-    forget = command("forget", "delete rows and ledger of a selection together", _THERE + "\n" + _STATUS)
+    forget = command("forget", "delete rows and ledger of a selection together", _THERE + _FORGOTTEN + "\n" + _STATUS)
     _selection(forget)
     forget.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can answer")
     forget.add_argument("--dry-run", action="store_true", help="only say how much it would be")

@@ -12,7 +12,7 @@ from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.cli.progress import progress_bar
 from airflow_provider_binance.cli.shared import refuse_plot, refuse_window, settings, tell_store
 from airflow_provider_binance.cli.tables import plural
-from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.errors import IngestError, InputError
 from airflow_provider_binance.findings import ForgetReport
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url
@@ -29,11 +29,16 @@ def repair(arguments: argparse.Namespace, output: Output) -> int:
     tell_store(config, output)
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
-    with progress_bar() as on_progress:
-        report = ingest.repair(
-            **wanted, source=arguments.source, early=arguments.early, jobs=arguments.jobs, config=config,
-            on_progress=on_progress,
-        )  # fmt: skip
+    try:
+        with progress_bar() as on_progress:
+            report = ingest.repair(
+                **wanted, source=arguments.source, early=arguments.early, jobs=arguments.jobs, config=config,
+                on_progress=on_progress,
+            )  # fmt: skip
+    except IngestError as error:
+        if error.report is not None:
+            output.partial(error.report.to_dict(), tables.repair_lines(error.report))
+        raise
     output.result(report.to_dict(), tables.repair_lines(report))
     return report.exit_status
 
@@ -47,11 +52,16 @@ def verify(arguments: argparse.Namespace, output: Output) -> int:
     tell_store(config, output)
     from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
 
-    with progress_bar() as on_progress:
-        report = ingest.verify(
-            **wanted, against=arguments.against, fix=arguments.fix, adopt=arguments.adopt, jobs=arguments.jobs,
-            config=config, on_progress=on_progress,
-        )  # fmt: skip
+    try:
+        with progress_bar() as on_progress:
+            report = ingest.verify(
+                **wanted, against=arguments.against, fix=arguments.fix, adopt=arguments.adopt, jobs=arguments.jobs,
+                config=config, on_progress=on_progress,
+            )  # fmt: skip
+    except IngestError as error:
+        if error.report is not None:
+            output.partial(error.report.to_dict(), tables.verify_lines(error.report))
+        raise
     if arguments.plot:
         from airflow_provider_binance.plot_findings import draw_findings
 

@@ -11,8 +11,8 @@ from airflow_provider_binance.findings import (
     MEANINGS,
     Blame,
     Finding,
+    FindingKind,
     ForgetReport,
-    Kind,
     RepairReport,
     Status,
     VerifyReport,
@@ -137,7 +137,7 @@ def _told(finding: Finding) -> Iterable[str]:
             if name != "at"
         ]
         yield "such as " + "; ".join(values[:2])
-    if finding.kind is Kind.ROLLUP:
+    if finding.kind is FindingKind.ROLLUP:
         pairs = evidence["columns"]
         yield "; ".join(
             f"{name} {pair['stored']}, of {evidence['from']}: {pair['sum']}" for name, pair in pairs.items()

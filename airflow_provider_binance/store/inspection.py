@@ -24,10 +24,31 @@ class LogSpan(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A row that breaks rules of its dataset."""
+    """A row that breaks rules of its dataset, or has values in `columns` that its market has not."""
 
     at_us: int
     rules: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+
+class Beyond(NamedTuple):
+    """Rows at times that lie outside every window: how many, and some of the times as the database says them."""
+
+    rows: int = 0
+    times: tuple[str, ...] = ()
+
+
+NOTHING_BEYOND = Beyond()
+
+
+class Orphans(NamedTuple):
+    """Rows whose line of `series` is gone: its number, their count, and the series that it was, where that is plain."""
+
+    series_id: int
+    rows: int
+    first_us: int
+    last_us: int
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +57,8 @@ class Audit:
 
     `islands` are the stretches with a row at every open time, `strays` the rows that open between two open times,
     `broken` the rows that break a rule. `last_line` is the newest line of `ingest_log`: what has a higher number came
-    after the look.
+    after the look. `beyond`: what lies before all time, where the window begins before 1970, and after it, where the
+    window has no end.
     """
 
     start_us: int
@@ -48,6 +70,7 @@ class Audit:
     broken: tuple[Broken, ...] = ()
     rows: int = 0
     last_line: int = 0
+    beyond: Beyond = NOTHING_BEYOND
 
 
 class Rolled(NamedTuple):
@@ -79,7 +102,16 @@ class Inspection(ABC):
 
     @abstractmethod
     def extents(self, dataset: str) -> dict[Series, tuple[int, int]]:
-        """First and last time of every series that the table has rows of, whether the ledger knows it or not."""
+        """First and last time of every series that the table has rows of, whether the ledger knows it or not; none
+        lies outside `EARLIEST_US` … `LATEST_US`."""
+
+    @abstractmethod
+    def orphans(self, dataset: str) -> list[Orphans]:
+        """The rows of the table whose line of `series` is gone."""
+
+    @abstractmethod
+    def name_orphans(self, orphans: Orphans) -> bool:
+        """Give rows their line of `series` back, as `orphans` says; false if the series has another by now."""
 
     @abstractmethod
     def audit(self, series: Series, start_us: int, end_us: int) -> Audit:
@@ -102,18 +134,21 @@ class Inspection(ABC):
         *,
         rows: Sequence[int] = (),
         ranges: Sequence[tuple[int, int]] = (),
-        source: Source,
+        overfull: Sequence[tuple[int, int]] = (),
+        beyond: tuple[int, int] | None = None,
+        source: Source | None,
         seen_line: int,
     ) -> Withdrawn:
-        """Take back rows (by their time) that `source` has not, and coverage of `ranges` that have no rows, under the
-        lock of the series in one transaction; every value that goes is a line of `corrections`.
+        """Take back rows (by their time) that `source` (None: nobody) has, and coverage of `ranges` that have no rows,
+        under the lock of the series in one transaction; every value that goes is a line of `corrections`.
 
-        Nothing is done if a line of `ingest_log` later than `seen_line` touches any of it.
+        In `overfull` the columns that the market has not are emptied; of what lies `beyond` a window as `audit` tells
+        it, everything goes. Nothing is done if a line of `ingest_log` later than `seen_line` touches rows or ranges.
         """
 
     @abstractmethod
     def forget(self, series: Series, start_us: int, end_us: int, *, dry_run: bool = False) -> Emptied:
         """Delete rows and ledger of a window of a series together, in one transaction under its lock.
 
-        Ranges and lines that reach beyond the window keep the part outside. With `dry_run`, only count.
+        Ranges and lines that reach beyond the window keep the part outside. With `dry_run`, only count, under no lock.
         """

@@ -208,7 +208,7 @@ class PostgresStore(PostgresDialect):
     def _out(self, column: Column, series: Series) -> str:
         name = f"d.{quoted(column.name)}"
         if column.implied:
-            return self._us(actual(column, "d", close_after(series.interval)))
+            return self._us(self._clamped(actual(column, "d", close_after(series.interval))))
         if column.kind is Kind.DECIMAL:
             return f"trim_scale({name})::text"
         return f"{name}::integer" if column.kind is Kind.BOOLEAN else super()._out(column, series)

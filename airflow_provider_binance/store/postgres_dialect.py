@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from airflow_provider_binance.market import Interval, iso
-from airflow_provider_binance.registry import Dataset, Kind
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.store.postgres_rows import as_text
 from airflow_provider_binance.store.sql_forget import SqlForgetter
+from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 
 class PostgresDialect(SqlForgetter):
@@ -29,10 +34,30 @@ class PostgresDialect(SqlForgetter):
     def _above(self, left: str, right: str, kind: Kind) -> str:
         return f"{left} > {right}"
 
-    def _malformed(self, dataset: Dataset) -> str:
+    def _malformed(self, columns: Sequence[Column]) -> str:
         # NaN sorts above infinity; below zero is another rule's.
-        numbers = [f"d.{column.name}" for column in dataset.columns if column.kind is Kind.DECIMAL]
+        numbers = [f"d.{column.name}" for column in columns if column.kind is Kind.DECIMAL]
         return f"(greatest({', '.join(numbers)}) >= 'Infinity')"
+
+    def _is_time(self, value: str) -> str:
+        return "true"
+
+    def _clamped(self, time: str) -> str:
+        return f"least(greatest({time}, timestamptz '{iso(EARLIEST_US)}'), timestamptz '{iso(LATEST_US)}')"
+
+    def _said(self, column: Column, value: str) -> str:
+        text = as_text(column, value).replace("%", "%%")
+        if column.kind is not Kind.TIME:
+            return text
+        calendar = f"{value} >= timestamptz '{iso(EARLIEST_US)}' AND {value} < timestamptz '{iso(LATEST_US)}'"
+        return f"CASE WHEN {calendar} THEN {text} ELSE {value}::text END"
+
+    def _named_by_ledger(self, entry: Dataset) -> dict[int, Series]:
+        lines = self._query(
+            f'SELECT DISTINCT series_id, market, symbol, "interval" FROM {self._table("coverage")} WHERE dataset = %s',
+            [entry.name],
+        )
+        return {number: Series(market, entry.name, symbol, interval) for number, market, symbol, interval in lines}
 
     def _decimals_differ(self, left: str, right: str) -> str:
         return f"{left} IS DISTINCT FROM {right}"

@@ -168,8 +168,8 @@ class _Difference:
         """Write a line of `corrections` for every value that is about to change."""
         dataset, store = self.batch.dataset, self.store
         values = ", ".join(
-            f"({literal(name)}, {_text(dataset.column(name), self._actual(name, 'd'))}, "
-            f"{_text(dataset.column(name), self._actual(name, 'n'))}, {self._differs(name)})"
+            f"({literal(name)}, {as_text(dataset.column(name), self._actual(name, 'd'))}, "
+            f"{as_text(dataset.column(name), self._actual(name, 'n'))}, {self._differs(name)})"
             for name in self.rows.columns
             if name not in dataset.key
         ).replace("%", "%%")
@@ -204,7 +204,7 @@ class _Difference:
         return f"(n.{quoted(name)} IS NOT NULL AND {differs})" if quoted(name) in self.nullable else differs
 
 
-def _text(column: Column, value: str) -> str:
+def as_text(column: Column, value: str) -> str:
     """A value as `corrections` spells it, the same in both databases."""
     if column.kind is Kind.DECIMAL:
         return f"trim_scale({value})::text"
@@ -225,6 +225,6 @@ def _iso(value: str) -> str:
 
 def _json(dataset: Dataset, name: str) -> str:
     column: Column = dataset.column(name)
-    text = _text(column, f"n.{quoted(name)}")
+    text = as_text(column, f"n.{quoted(name)}")
     is_number = column.kind in (Kind.INTEGER, Kind.SMALL_INTEGER, Kind.BOOLEAN)
     return text if is_number else f"to_json({text})::text"

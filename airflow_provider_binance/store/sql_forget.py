@@ -1,125 +1,91 @@
-"""`SqlForgetter`: takes back rows and coverage, or forgets both, in one transaction under the lock of the series."""
+"""`SqlForgetter`: forgets rows and ledger together, in one transaction under the lock of the series."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_binance.coverage import erased
-from airflow_provider_binance.market import iso, to_us
-from airflow_provider_binance.records import Series, Source
-from airflow_provider_binance.registry import Dataset, Kind
+from airflow_provider_binance.market import to_us
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.corrections import key_head
-from airflow_provider_binance.store.inspection import Emptied, Withdrawn
-from airflow_provider_binance.store.precedence import Origins
+from airflow_provider_binance.store.inspection import Emptied
 from airflow_provider_binance.store.schema import data_table, quoted
-from airflow_provider_binance.store.sql import SqlStore
 from airflow_provider_binance.store.sql_read import OF_SERIES, of
+from airflow_provider_binance.store.sql_withdraw import SqlWithdrawer
+
+#: A line of the log that overlaps a window.
+_TOUCHED = f"{OF_SERIES} AND range_start < %s AND range_end > %s"
 
 
-class SqlForgetter(SqlStore):
-    """Takes out what should not be there, or not any more."""
-
-    def withdraw(
-        self,
-        series: Series,
-        *,
-        rows: Sequence[int] = (),
-        ranges: Sequence[tuple[int, int]] = (),
-        source: Source,
-        seen_line: int,
-    ) -> Withdrawn:
-        entry = registered(series.dataset)
-        if not rows and not ranges:
-            return Withdrawn()
-        start_us = min([*rows, *(start for start, _ in ranges)])
-        end_us = max([*(at + 1 for at in rows), *(end for _, end in ranges)])
-        with self._session():
-            self._writable(entry)
-            try:
-                self._lock(entry, series)
-                later = self._query(
-                    f"SELECT 1 FROM {self._table('ingest_log')} WHERE {OF_SERIES} AND id > %s AND range_start < %s "
-                    "AND range_end > %s LIMIT 1",
-                    [*of(entry.name, series), seen_line, self._time(end_us), self._time(start_us)],
-                )
-                if later:
-                    self._rollback()
-                    return Withdrawn(is_late=True)
-                gone = self._withdraw_rows(entry, series, sorted(rows), source)
-                erased_ranges = self._withdraw_coverage(entry, series, ranges)
-                self._commit()
-            except BaseException:
-                self._rollback()
-                raise
-        return Withdrawn(gone, erased_ranges)
+class SqlForgetter(SqlWithdrawer):
+    """Takes out what shall not be there any more."""
 
     def forget(self, series: Series, start_us: int, end_us: int, *, dry_run: bool = False) -> Emptied:
         entry = registered(series.dataset)
         with self._session():
             if not self._readable(entry):
                 return Emptied(0, 0, 0, 0)
+            if dry_run:
+                try:
+                    self._snapshot()
+                    return self._count_all(entry, series, start_us, end_us)
+                finally:
+                    self._rollback()
             try:
                 self._lock(entry, series)
                 emptied = self._empty(entry, series, start_us, end_us)
-                if dry_run:
-                    self._rollback()
-                else:
-                    self._commit()
+                self._commit()
             except BaseException:
                 self._rollback()
                 raise
         return emptied
 
-    # --- rows ---------------------------------------------------------------------------------------------------------
+    # --- what there is ------------------------------------------------------------------------------------------------
 
-    def _withdraw_rows(self, entry: Dataset, series: Series, times: Sequence[int], source: Source) -> int:
-        series_id = self._find_series(series)
-        if series_id is None or not times:
-            return 0
-        table, time = self._table(data_table(entry)), quoted(entry.time_column)
-        origins = Origins(self._read_sources(entry, series, times[0], times[-1] + 1))
-        columns = ", ".join(self._out(column, series) for column in entry.columns)
-        gone = 0
-        for at in times:
-            where, values = f"WHERE d.series_id = %s AND d.{time} = %s", [series_id, self._time(at)]
-            for row in self._query(f"SELECT {columns} FROM {table} d {where}", values):
-                origin = origins.at(at)
-                for line in _corrections(entry, series, row):
-                    self._change(
-                        f"INSERT INTO {self._table('corrections')} (dataset, key, column_name, old_value, new_value, "
-                        "old_source, new_source, corrected_at) VALUES (%s, %s, %s, %s, NULL, %s, %s, %s)",
-                        [*line, None if origin is None else str(origin.source), str(source), self._time(self.clock())],
-                    )
-            gone += self._change(f"DELETE FROM {table} WHERE series_id = %s AND {time} = %s", values)
-        return gone
+    def _count_all(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> Emptied:
+        rows = 0
+        if (series_id := self._find_series(series)) is not None:
+            where, values = self._within(entry, series_id, start_us, end_us)
+            [(rows,)] = self._query(f"SELECT count(*) FROM {self._data(entry)} WHERE {where}", values)
+        [(lines,)] = self._query(
+            f"SELECT count(*) FROM {self._table('ingest_log')} WHERE {_TOUCHED}",
+            [*of(entry.name, series), self._time(end_us), self._time(start_us)],
+        )
+        ranges = len(self._read_coverage(entry, series, start_us, end_us))
+        return Emptied(rows, ranges, lines, sum(self._corrected(entry, series, start_us, end_us).values()))
 
-    def _withdraw_coverage(self, entry: Dataset, series: Series, ranges: Sequence[tuple[int, int]]) -> int:
-        """Take coverage back where there are no rows: somebody may have brought them meanwhile."""
-        series_id = self._find_series(series)
-        empty = [
-            (start, end) for start, end in ranges if series_id is None or not self._count(entry, series_id, start, end)
-        ]
-        for start, end in empty:
-            before = self._read_coverage(entry, series, start, end)
-            after = erased(before, start, end, count=self._counter(entry, series))
-            self._replace_coverage(entry, series, before, after)
-        return len(empty)
+    def _within(self, entry: Dataset, series_id: int, start_us: int, end_us: int) -> tuple[str, list[Any]]:
+        """The condition, with its values, of the rows (`d`) of a window; without ends it has what lies beyond, too."""
+        time = f"d.{quoted(entry.time_column)}"
+        beyond, values = self._beyond(entry, series_id, start_us, end_us)
+        inside = f"d.series_id = {series_id} AND {time} >= %s AND {time} < %s"
+        return f"(({inside}) OR ({beyond}))", [self._time(start_us), self._time(end_us), *values]
+
+    def _corrected(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> dict[str, int]:
+        """How many lines of `corrections` there are for each row of a window, by the row's key."""
+        head = key_head(entry, series)
+        keys = self._query(
+            f"SELECT key, count(*) FROM {self._table('corrections')} WHERE dataset = %s AND substr(key, 1, %s) = %s "
+            "GROUP BY key",
+            [entry.name, len(head) + 1, head + ","],
+        )
+        return {
+            key: count for key, count in keys if (at := _time_of(entry, key)) is None or start_us <= at < end_us
+        }  # fmt: skip
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
     def _empty(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> Emptied:
-        series_id, time = self._find_series(series), quoted(entry.time_column)
-        window = [self._time(start_us), self._time(end_us)]
+        series_id = self._find_series(series)
         rows = 0
         if series_id is not None:
-            rows = self._change(
-                f"DELETE FROM {self._table(data_table(entry))} WHERE series_id = %s AND {time} >= %s AND {time} < %s",
-                [series_id, *window],
-            )
+            where, values = self._within(entry, series_id, start_us, end_us)
+            rows = self._change(f"DELETE FROM {self._table(data_table(entry))} AS d WHERE {where}", values)
         before = self._read_coverage(entry, series, start_us, end_us)
         self._replace_coverage(
             entry, series, before, erased(before, start_us, end_us, count=self._counter(entry, series))
@@ -134,35 +100,58 @@ class SqlForgetter(SqlStore):
         """
         log = self._table("ingest_log")
         start, end, named = self._time(start_us), self._time(end_us), of(entry.name, series)
-        touched = f"{OF_SERIES} AND range_start < %s AND range_end > %s"
-        [(count,)] = self._query(f"SELECT count(*) FROM {log} WHERE {touched}", [*named, end, start])
+        [(count,)] = self._query(f"SELECT count(*) FROM {log} WHERE {_TOUCHED}", [*named, end, start])
+        cut = [
+            line
+            for (line,) in self._query(
+                f"SELECT id FROM {log} WHERE {OF_SERIES} AND range_start < %s AND range_end > %s ORDER BY id",
+                [*named, start, end],
+            )
+        ]
         kept = (
             'dataset, market, symbol, "interval", source, source_ref, sha256, part, parts, rows_read, rows_inserted, '
             "rows_updated, rows_unchanged, started_at, finished_at, run_ref"
         ) + (", published_at, etag" if self._has_published else "")
         counts = ("rows_read", "rows_inserted", "rows_updated", "rows_unchanged")
         copied = ", ".join("0" if name in counts else name for name in kept.split(", "))
-        self._change(
-            f"INSERT INTO {log} ({kept}, range_start, range_end) SELECT {copied}, %s, range_end FROM {log} "
-            f"WHERE {OF_SERIES} AND range_start < %s AND range_end > %s ORDER BY id",
-            [end, *named, start, end],
-        )
+        for line in cut:
+            self._change(
+                f"INSERT INTO {log} ({kept}, range_start, range_end) SELECT {copied}, %s, range_end FROM {log} "
+                "WHERE id = %s",
+                [end, line],
+            )
+        if cut:
+            self._put_behind(cut, named)
         self._change(
             f"DELETE FROM {log} WHERE {OF_SERIES} AND range_start >= %s AND range_end <= %s", [*named, start, end]
         )
         self._change(
-            f"UPDATE {log} SET range_end = %s WHERE {touched} AND range_start < %s", [start, *named, end, start, start]
+            f"UPDATE {log} SET range_end = %s WHERE {_TOUCHED} AND range_start < %s", [start, *named, end, start, start]
         )
-        self._change(f"UPDATE {log} SET range_start = %s WHERE {touched}", [end, *named, end, start])
+        self._change(f"UPDATE {log} SET range_start = %s WHERE {_TOUCHED}", [end, *named, end, start])
         return int(count)
 
+    def _put_behind(self, cut: Sequence[int], named: Sequence[str]) -> None:
+        """Give the newest lines, one for each of `cut`, their place right behind the line that each was cut from.
+
+        Lines are read in the order of their numbers: the last has the last word. So those behind move up.
+        """
+        log = self._table("ingest_log")
+        lines = self._query(f"SELECT id FROM {log} WHERE {OF_SERIES} AND id >= %s ORDER BY id", [*named, cut[0]])
+        numbers = [line for (line,) in lines]
+        old, pieces = numbers[: -len(cut)], numbers[-len(cut) :]
+        piece_of = dict(zip(cut, pieces, strict=True))
+        ordered = [each for line in old for each in (line, piece_of.get(line)) if each is not None]
+        place = dict(zip(ordered, numbers, strict=True))
+        moves = [(piece, -piece) for piece in pieces]
+        moves += [(line, place[line]) for line in reversed(old) if place[line] != line]
+        moves += [(-piece, place[piece]) for piece in pieces]
+        for before, after in moves:
+            self._change(f"UPDATE {log} SET id = %s WHERE id = %s", [after, before])
+
     def _forget_corrections(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> int:
-        table, head = self._table("corrections"), key_head(entry, series)
-        keys = self._query(
-            f"SELECT DISTINCT key FROM {table} WHERE dataset = %s AND substr(key, 1, %s) = %s",
-            [entry.name, len(head) + 1, head + ","],
-        )
-        wanted = [key for (key,) in keys if (at := _time_of(entry, key)) is None or start_us <= at < end_us]
+        table = self._table("corrections")
+        wanted = list(self._corrected(entry, series, start_us, end_us))
         gone, most = 0, self._most_values() - 1
         for first in range(0, len(wanted), most):
             # Many at once: the table has no index, so that each statement reads all of it.
@@ -174,24 +163,9 @@ class SqlForgetter(SqlStore):
         return gone
 
 
-def _corrections(entry: Dataset, series: Series, row: Sequence[Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Dataset, key, column and value of everything that goes with a row."""
-    texts = {
-        column.name: iso(value) if column.kind is Kind.TIME and isinstance(value, int) else str(value)
-        for column, value in zip(entry.columns, row, strict=True)
-        if value is not None
-    }
-    numbers = (Kind.INTEGER, Kind.SMALL_INTEGER, Kind.BOOLEAN)
-    key = "".join(
-        f", {json.dumps(name)}: {texts[name] if entry.column(name).kind in numbers else json.dumps(texts[name])}"
-        for name in entry.key
-    )
-    for name, text in texts.items():
-        if name not in entry.key:
-            yield entry.name, key_head(entry, series) + key + "}", name, text
-
-
 def _time_of(entry: Dataset, key: str) -> int | None:
-    """The time of the row that a correction names, None if its key has none."""
-    text = json.loads(key).get(entry.time_column)
-    return None if text is None else to_us(datetime.fromisoformat(text))
+    """The time of the row that a correction names, None if its key has none that a calendar knows."""
+    try:
+        return to_us(datetime.fromisoformat(json.loads(key)[entry.time_column]))
+    except (KeyError, ValueError, TypeError):
+        return None

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from airflow_provider_binance.market import Interval, parse_interval
+from airflow_provider_binance.market import Interval, Market, parse_interval
 from airflow_provider_binance.records import Series, Source
-from airflow_provider_binance.registry import Dataset, Kind, Rule
+from airflow_provider_binance.registry import Column, Dataset, Kind, Rule
 from airflow_provider_binance.registry import dataset as registered
-from airflow_provider_binance.store.inspection import WINDOW_ROWS, Audit, Broken, LogSpan
+from airflow_provider_binance.store.inspection import WINDOW_ROWS, Audit, Beyond, Broken, LogSpan, Orphans
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_read import OF_SERIES, SqlReader, of
+from airflow_provider_binance.windows import LATEST_US
 
 #: Rows told one by one of a window; whoever has more of them hears of the others once these are mended.
 MOST_ROWS = 10_000
+#: Times shown of rows beyond all time.
+_SHOWN_TIMES = 3
 
 
 class SqlInspector(SqlReader):
@@ -41,18 +44,32 @@ class SqlInspector(SqlReader):
         """Whether `left` > `right`, exactly; either may be 0. NULL where one of them is."""
 
     @abstractmethod
-    def _malformed(self, dataset: Dataset) -> str:
+    def _malformed(self, columns: Sequence[Column]) -> str:
         """Whether a row (`d`) has a value that its column must not have, as far as its type allows that."""
+
+    @abstractmethod
+    def _is_time(self, value: str) -> str:
+        """Whether what a time column says is a time at all."""
+
+    @abstractmethod
+    def _clamped(self, time: str) -> str:
+        """A time, moved into `EARLIEST_US` … `LATEST_US`."""
+
+    @abstractmethod
+    def _said(self, column: Column, value: str) -> str:
+        """A value as text, as `corrections` has it; a time beyond the calendar as the database says it."""
+
+    @abstractmethod
+    def _named_by_ledger(self, entry: Dataset) -> dict[int, Series]:
+        """The series that the ledger still knows by the number that it had."""
 
     # --- the contract -------------------------------------------------------------------------------------------------
 
     def extents(self, dataset: str) -> dict[Series, tuple[int, int]]:
         entry = registered(dataset)
         table, time = self._table(data_table(entry)), quoted(entry.time_column)
-        ends = [
-            self._us(f"(SELECT {time} FROM {table} d WHERE d.series_id = s.series_id ORDER BY {time} {way} LIMIT 1)")
-            for way in ("ASC", "DESC")
-        ]
+        found = f"SELECT {self._us(self._clamped(time))} FROM {table} d WHERE d.series_id = s.series_id ORDER BY {time}"
+        ends = [f"({found} {way} LIMIT 1)" for way in ("ASC", "DESC")]
         with self._session():
             if not self._readable(entry):
                 return {}
@@ -77,7 +94,7 @@ class SqlInspector(SqlReader):
             if series_id is None:
                 return Audit(start_us, end_us, ranges, lines, last_line=last_line)
             time = f"d.{quoted(entry.time_column)}"
-            where = f"d.series_id = {series_id} AND {time} >= %s AND {time} < %s"
+            where = f"d.series_id = {series_id} AND {time} >= %s AND {time} < %s AND {self._is_time(time)}"
             islands: list[tuple[int, int]] = []
             strays: list[int] = []
             broken: list[Broken] = []
@@ -89,8 +106,47 @@ class SqlInspector(SqlReader):
                     joins = bool(islands) and islands[-1][1] == start
                     islands.append((islands.pop()[0] if joins else start, end))
                 strays += self._strays(entry, grid, where, values)
-                broken += self._broken(entry, grid, where, values)
-        return Audit(start_us, end_us, ranges, lines, tuple(islands), tuple(strays), tuple(broken), rows, last_line)
+                broken += self._broken(entry, series, grid, where, values)
+            beyond = self._count_beyond(entry, series_id, start_us, end_us)
+        return Audit(
+            start_us, end_us, ranges, lines, tuple(islands), tuple(strays), tuple(broken), rows, last_line, beyond
+        )
+
+    def orphans(self, dataset: str) -> list[Orphans]:
+        entry = registered(dataset)
+        table, time = self._table(data_table(entry)), f"d.{quoted(entry.time_column)}"
+        with self._looking(entry) as is_there:
+            if not is_there:
+                return []
+            # From number to number through the key: the rows are not read.
+            lines = self._query(
+                f"WITH RECURSIVE numbers (n) AS (SELECT min(series_id) FROM {table} UNION ALL SELECT (SELECT "
+                f"min(d.series_id) FROM {table} d WHERE d.series_id > numbers.n) FROM numbers WHERE n IS NOT NULL) "
+                f"SELECT n FROM numbers WHERE n IS NOT NULL AND n NOT IN (SELECT series_id FROM "
+                f"{self._table('series')}) ORDER BY n"
+            )
+            found = []
+            for (series_id,) in lines:
+                ends = [self._us(self._clamped(f"{end}({time})")) for end in ("min", "max")]
+                [counts] = self._query(
+                    f"SELECT count(*), {', '.join(ends)} FROM {self._data(entry)} WHERE d.series_id = {series_id}"
+                )
+                found.append(Orphans(series_id, *counts))
+            nameless = self._nameless(entry) if found else {}
+            known = self._named_by_ledger(entry) if found else {}
+        if not known and len(found) == len(nameless) == 1:
+            known = {found[0].series_id: next(iter(nameless))}
+        return [each._replace(series=s if (s := known.get(each.series_id)) in nameless else None) for each in found]
+
+    def _nameless(self, entry: Dataset) -> dict[Series, None]:
+        """The series with coverage that have no line in `series`."""
+        lines = self._query(
+            f'SELECT DISTINCT c.market, c.symbol, c."interval" FROM {self._table("coverage")} c '
+            f"WHERE c.dataset = %s AND c.row_count > 0 AND NOT EXISTS (SELECT 1 FROM {self._table('series')} s "
+            f'WHERE s.market = c.market AND s.symbol = c.symbol AND s."interval" = c."interval")',
+            [entry.name],
+        )
+        return {Series(market, entry.name, symbol, interval): None for market, symbol, interval in lines}
 
     # --- the questions ------------------------------------------------------------------------------------------------
 
@@ -119,9 +175,39 @@ class SqlInspector(SqlReader):
             f"SELECT {self._us(f'min({time})')}, {self._us(f'max({time})')} FROM {self._data(entry)} WHERE {where}",
             [self._time(at_us) for at_us in bounds],
         )
-        if first is not None:
-            step = WINDOW_ROWS * grid.size_us
-            yield from ((at, min(at + step, last + 1)) for at in range(first, last + 1, step))
+        step = WINDOW_ROWS * grid.size_us
+        while first is not None:
+            yield first, min(first + step, last + 1)
+            # On from the next row, not from the next window: one row too far away would make millions of them.
+            [(first,)] = self._query(
+                f"SELECT {self._us(f'min({time})')} FROM {self._data(entry)} WHERE {where}",
+                [self._time(first + step), self._time(bounds[1])],
+            )
+
+    def _beyond(self, entry: Dataset, series_id: int, start_us: int, end_us: int) -> tuple[str, list[Any]]:
+        """The condition, with its values, of the rows (`d`) that lie beyond a window: see `Audit`."""
+        time = f"d.{quoted(entry.time_column)}"
+        sides, values = ["false"], []
+        if start_us <= 0:
+            sides.append(f"{time} < %s")
+            values.append(self._time(start_us))
+        if end_us >= LATEST_US:
+            sides += [f"{time} >= %s", f"NOT {self._is_time(time)}"]
+            values.append(self._time(end_us))
+        return f"d.series_id = {series_id} AND ({' OR '.join(sides)})", values
+
+    def _count_beyond(self, entry: Dataset, series_id: int, start_us: int, end_us: int) -> Beyond:
+        where, values = self._beyond(entry, series_id, start_us, end_us)
+        [(rows,)] = self._query(f"SELECT count(*) FROM {self._data(entry)} WHERE {where}", values)
+        if not rows:
+            return Beyond()
+        time = entry.column(entry.time_column)
+        shown = self._query(
+            f"SELECT {self._said(time, f'd.{quoted(time.name)}')} FROM {self._data(entry)} WHERE {where} "
+            f"LIMIT {_SHOWN_TIMES}",
+            values,
+        )
+        return Beyond(rows, tuple(str(text) for (text,) in shown))
 
     def _read_log(self, series: Series, start_us: int, end_us: int) -> tuple[tuple[LogSpan, ...], int]:
         lines = self._query(
@@ -166,14 +252,30 @@ class SqlInspector(SqlReader):
         )
         return [line[0] for line in lines]
 
-    def _broken(self, entry: Dataset, grid: Interval, where: str, values: list[Any]) -> list[Broken]:
+    def _broken(
+        self, entry: Dataset, series: Series, grid: Interval, where: str, values: list[Any]
+    ) -> list[Broken]:  # fmt: skip
         time = f"d.{quoted(entry.time_column)}"
-        named = [(str(rule), self._breaks(entry, rule)) for rule in entry.rules]
+        columns = entry.columns_of(series.market)
+        names = {column.name for column in columns}
+        named = [
+            (str(rule), self._breaks(entry, rule))
+            for rule in entry.rules
+            if {rule.left or rule.right, rule.right} <= names
+        ]
+        # What no market lacks is NOT NULL in the table, or may be NULL.
+        named += [
+            (f"{column.name} is there", f"d.{quoted(column.name)} IS NULL")
+            for column in columns
+            if column.markets != tuple(Market)
+        ]
         if any(column.name == "close_time" for column in entry.columns):
             late = f"d.close_time >= {self._next_open(self._bucket(time, grid), grid)}"
             # NULL where the close is the regular one.
             named.append(("open_time ≤ close_time < next open", f"(d.close_time < {time} OR {late})"))
-        named.append(("every value as its column has it", self._malformed(entry)))
+        named.append(("every value as its column has it", self._malformed(columns)))
+        foreign = [column.name for column in entry.columns if column.name not in names]
+        named += [(name, f"d.{quoted(name)} IS NOT NULL") for name in foreign]
         # NULL is not true, which is all that WHERE asks.
         checks = ", ".join(f"coalesce({check}, false)" for _, check in named)
         lines = self._query(
@@ -181,10 +283,12 @@ class SqlInspector(SqlReader):
             f"WHERE {where} AND ({' OR '.join(check for _, check in named)}) ORDER BY {time} LIMIT {MOST_ROWS}",
             values,
         )
-        return [
-            Broken(at, tuple(name for (name, _), is_broken in zip(named, flags, strict=True) if is_broken))
-            for at, *flags in lines
-        ]
+        found = []
+        for at, *flags in lines:
+            told = [name for (name, _), is_broken in zip(named, flags, strict=True) if is_broken]
+            rules, others = [n for n in told if n not in foreign], [n for n in told if n in foreign]
+            found.append(Broken(at, tuple(rules), tuple(others)))
+        return found
 
     def _breaks(self, entry: Dataset, rule: Rule) -> str:
         def above(left: str | None, right: str | None) -> str:

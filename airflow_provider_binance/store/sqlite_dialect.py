@@ -7,13 +7,15 @@ and extremes are aggregates of Python's Decimal.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Context, Decimal, InvalidOperation
 
 from airflow_provider_binance.kline_rows import canonical
-from airflow_provider_binance.market import INTERVALS, Interval
-from airflow_provider_binance.registry import Dataset, Kind
+from airflow_provider_binance.market import INTERVALS, Interval, iso_or_number
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.sql_forget import SqlForgetter
+from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 _MONTH = INTERVALS["1M"]
 #: A sum of a month of minutes has no more digits than this.
@@ -46,9 +48,9 @@ class SqliteDialect(SqlForgetter):
         rough = f"CAST({left} AS REAL) - CAST({right} AS REAL)"
         return f"{left} <> {right} AND ({rough} > 0 OR {rough} = 0 AND decimal_above({left}, {right}))"
 
-    def _malformed(self, dataset: Dataset) -> str:
+    def _malformed(self, columns: Sequence[Column]) -> str:
         checks = []
-        for column in dataset.columns:
+        for column in columns:
             name, null = f"d.{column.name}", f"d.{column.name} IS NULL"
             if column.kind is Kind.DECIMAL:
                 plain = f"typeof({name}) = 'text' AND {name} <> '' AND {name} NOT GLOB '*[^0-9.-]*'"
@@ -56,6 +58,19 @@ class SqliteDialect(SqlForgetter):
                 plain = f"typeof({name}) = 'integer'"
             checks.append(f"NOT ({f'{null} OR ' if column.nullable else ''}{plain})")
         return f"({' OR '.join(checks)})"
+
+    def _is_time(self, value: str) -> str:
+        return f"typeof({value}) = 'integer'"
+
+    def _clamped(self, time: str) -> str:
+        # Text and bytes sort above every number, so that they come out as the end of time.
+        return f"min(max({time}, {EARLIEST_US}), {LATEST_US})"
+
+    def _said(self, column: Column, value: str) -> str:
+        return f"as_told({value})" if column.kind is Kind.TIME else f"CAST({value} AS TEXT)"
+
+    def _named_by_ledger(self, entry: Dataset) -> dict[int, Series]:
+        return {}
 
     def _decimals_differ(self, left: str, right: str) -> str:
         return f"({left} IS NOT {right} AND decimals_differ({left}, {right}))"
@@ -108,12 +123,18 @@ def teach(connection: sqlite3.Connection) -> None:
         connection.create_aggregate(name, 1, aggregate)  # type: ignore[arg-type]  # the stub's protocol names no `step`
     connection.create_function("decimal_above", 2, _above, deterministic=True)
     connection.create_function("decimals_differ", 2, _differ, deterministic=True)
+    connection.create_function("as_told", 1, _as_told, deterministic=True)
     connection.create_function("month_of", 1, _or_null(_MONTH.floor), deterministic=True)
     connection.create_function("month_after", 1, _or_null(_MONTH.next_open), deterministic=True)
 
 
 def _or_null(of: Callable[[int], int]) -> Callable[[int | None], int | None]:
     return lambda at_us: None if at_us is None else of(at_us)
+
+
+def _as_told(value: _Text | bytes) -> str | None:
+    """A time as ISO text, or whatever else stands in its place."""
+    return iso_or_number(value) if isinstance(value, int) else None if value is None else str(value)
 
 
 def _above(left: _Text, right: _Text) -> bool:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import islice
 
 from airflow_provider_binance.ahead import one_ahead
-from airflow_provider_binance.market import iso
+from airflow_provider_binance.market import iso_or_number
 from airflow_provider_binance.records import Batch, Fields, Rows, WriteResult
 from airflow_provider_binance.registry import Kind
 from airflow_provider_binance.store.corrections import key_head
@@ -184,7 +184,7 @@ class _Comparison:
         value = row[i]
         if value is None:
             return None
-        return iso(value) if self.kinds[i] is Kind.TIME and isinstance(value, int) else str(value)
+        return iso_or_number(value) if self.kinds[i] is Kind.TIME and isinstance(value, int) else str(value)
 
 
 def _has_rows(db: sqlite3.Connection, table: str, series_id: int, time_column: str, rows: Rows) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,6 +16,8 @@ from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.symbols import spelled
 from airflow_provider_binance.tasks import Names, When, instants, names_of
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +69,46 @@ def wanted(
 
 def chosen(store: Store, choice: Wanted) -> list[Series]:
     """The series that are meant, of all that ledger or table know; raises InputError for a name that neither knows."""
-    known = {*store.series(choice.dataset), *store.extents(choice.dataset)}
-    found = sorted((series for series in known if choice.matches(series)), key=_order)
+    named = _named(store, choice)
     for name in _exact(choice.patterns):
-        if not any(series.symbol == name for series in found):
+        if not any(series.symbol == name for series in named):
             raise InputError(
                 f"the store {store.url} has nothing of {' '.join(filter(None, (choice.market, name)))}"
                 f"{' ' + ' '.join(choice.intervals) if choice.intervals else ''}: `load` brings it"
             )
-    return found
+    for series in named:
+        if not is_known(series):
+            log.warning("%s is passed over: %s", series, strangeness(series))
+    return sorted(filter(is_known, named), key=_order)
+
+
+def unknown(store: Store, choice: Wanted) -> dict[Series, tuple[int, int]]:
+    """The series that are meant and whose market or interval is not known, with their first and last time."""
+    strange = sorted(series for series in _named(store, choice) if not is_known(series))
+    extents = store.extents(choice.dataset) if strange else {}
+    return {series: extents.get(series, (0, 0)) for series in strange}
+
+
+def is_known(series: Series) -> bool:
+    """Whether market and interval are Binance's."""
+    entry = registered(series.dataset)
+    if not entry.has_interval:
+        return series.market in entry.markets and not series.interval
+    interval = INTERVALS.get(series.interval)
+    return interval is not None and series.market in interval.markets
+
+
+def strangeness(series: Series) -> str:
+    """What is not known of it, in words."""
+    if series.market not in list(Market):
+        return f"there is no market {series.market!r}: {' '.join(Market)}"
+    accepted = " ".join(name for name, interval in INTERVALS.items() if series.market in interval.markets)
+    return f"{series.market} has no interval {series.interval!r}: {accepted}"
+
+
+def _named(store: Store, choice: Wanted) -> set[Series]:
+    known = {*store.series(choice.dataset), *store.extents(choice.dataset)}
+    return {series for series in known if choice.matches(series)}
 
 
 def _order(series: Series) -> tuple[str, str, int]:

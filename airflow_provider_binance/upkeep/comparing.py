@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_binance.ahead import one_ahead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.errors import BinanceError, CorruptArchiveError
-from airflow_provider_binance.market import Interval, iso
+from airflow_provider_binance.market import INTERVALS, Interval, iso_or_number
 from airflow_provider_binance.pipeline import (
     Part,
     Reader,
@@ -36,7 +36,7 @@ from airflow_provider_binance.rest.fetching import Pages
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.upkeep.mending import OnProgress
-from airflow_provider_binance.upkeep.spans import Span, without
+from airflow_provider_binance.upkeep.spans import Span, of_row, without
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 _PAGE_ROWS = 20_000
 #: Rows of a run that are shown with their values.
 _SHOWN_ROWS = 3
-#: A row between two open times is shown as one millisecond long.
-_MOMENT_US = 1_000
+#: Runs of one series that are told one by one; what comes behind them is one run, whatever differs in it.
+MOST_RUNS = 5_000
 
 Row = Sequence[int | str | None]
 
@@ -79,14 +79,23 @@ class Run:
     rows: int = 0
     columns: set[str] = field(default_factory=set)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)  # of rows that the source has not
     carried: tuple[int, ...] = ()  # the columns that the source has, by their place
     digest: Any = field(default_factory=hashlib.sha256)
+    is_rest: bool = False  # everything behind the last run that is told by itself
 
     @property
     def span(self) -> Span:
         """Its stretch."""
         return self.start_us, self.end_us
+
+    @property
+    def times(self) -> list[int]:
+        """The rows that the source has not."""
+        grid = INTERVALS[self.series.interval]
+        if self.way is not Way.EXTRA:
+            return []
+        is_on_grid = grid.floor(self.start_us) == self.start_us
+        return list(grid.opens(self.start_us, self.end_us)) if is_on_grid else [self.start_us]
 
     def is_mended(self, store: Store) -> bool:
         """Whether the store says now what the source said."""
@@ -98,9 +107,7 @@ class Run:
     def take(self, entry: Dataset, at: int, columns: set[str], mine: Row | None, its: Row | None) -> None:
         """One more row."""
         self.rows += 1
-        if its is None:
-            self.times.append(at)
-        else:
+        if its is not None and not self.is_rest:
             self.digest.update(_bytes(its, self.carried))
         if len(self.shown) < _SHOWN_ROWS:
             self.shown.append(_shown(entry, at, columns, mine, its))
@@ -108,13 +115,14 @@ class Run:
 
 @dataclass(slots=True)
 class Comparison:
-    """What comparing brought: the runs that differ, which files were read, what nobody could be asked about, and how
-    many rows of each series were compared."""
+    """What comparing brought: the runs that differ, which files were read, what nobody could be asked about, how many
+    rows of each series were compared, and what ended it before all were."""
 
     runs: list[Run] = field(default_factory=list)
     files: list[tuple[Series, Span, Told]] = field(default_factory=list)
     unanswered: dict[Series, list[Span]] = field(default_factory=dict)
     rows: dict[tuple[Series, Source], int] = field(default_factory=dict)
+    error: BinanceError | None = None
 
 
 def compare(
@@ -132,11 +140,20 @@ def compare(
     comparer = _Comparer(runtime, found, cuts)
     stopped = Event()
     reader = Reader(runtime.rest, runtime.fetch_file, jobs)
-    with set_on_error(stopped), closing(one_ahead(reader.read(units, stopped))) as coming:
-        for done, unit in enumerate(units, 1):
-            comparer.take(unit, coming)
-            if on_progress is not None:
-                on_progress(Progress(unit.task.series, done, len(units)))
+    done = 0
+    try:
+        with set_on_error(stopped), closing(one_ahead(reader.read(units, stopped))) as coming:
+            for unit in units:
+                comparer.take(unit, coming)
+                done += 1
+                if on_progress is not None:
+                    on_progress(Progress(unit.task.series, done, len(units)))
+    except BinanceError as error:
+        # What was heard till then counts.
+        found.error = error
+        for unit in units[done:]:
+            stretches = unit.piece.stretches if isinstance(unit.piece, ArchivePiece) else unit.stretches
+            found.unanswered.setdefault(unit.task.series, []).extend((s.start_us, s.end_us) for s in stretches)
     return found
 
 
@@ -145,6 +162,7 @@ class _Comparer:
         self._runtime = runtime
         self._found = found
         self._cuts = cuts
+        self._counts: Counter[Series] = Counter()
 
     def take(self, unit: Unit, coming: Iterator[Ready]) -> None:
         """Compare what a unit brings."""
@@ -202,13 +220,23 @@ class _Comparer:
         entry = dataset(series.dataset)
         key = series, told.source
         self._found.rows[key] = self._found.rows.get(key, 0) + len(rows)
-        stored = self._runtime.store.rows(series.dataset, series, *span)
+        time = entry.column_names.index(entry.time_column)
+        # Where a database takes anything for a time, what is none was told of by itself.
+        rows_there = self._runtime.store.rows(series.dataset, series, *span)
+        stored = (row for row in rows_there if isinstance(row[time], int))
         slots = [entry.column_names.index(name) for name in rows.columns]
         theirs = (_full(row, slots, len(entry.columns)) for row in rows.tuples())
         edges = set(self._cuts.get(series, ()))
-        time = entry.column_names.index(entry.time_column)
         carried = [i for i in slots if entry.columns[i].name not in entry.key]
+        rest: Run | None = None
         for ours, other in _pages(stored, theirs, time):
+            if rest is None and self._counts[series] >= MOST_RUNS and ours != other:
+                rest = self._rest(series, interval, min(_at(side[0], time) for side in (ours, other) if side), told)
+                rest.carried = tuple(slots)
+            if rest is not None:
+                rest.end_us = span[1]
+                for row in other:
+                    rest.digest.update(_bytes(row, rest.carried))
             if ours == other:
                 continue
             for at, mine, its in _beside(ours, other, time):
@@ -219,7 +247,7 @@ class _Comparer:
                     if not columns:
                         continue
                     way = Way.DIFFERS
-                run = self._run(series, interval, at, way, told, edges, columns)
+                run = rest or self._run(series, interval, at, way, told, edges, columns)
                 run.columns |= columns
                 run.carried = tuple(slots)
                 run.take(entry, at, columns, mine, its)
@@ -229,7 +257,7 @@ class _Comparer:
     ) -> Run:
         """The run before a row, if that goes on there, or a new one; it ends with the row."""
         is_on_grid = interval.floor(at) == at
-        end = interval.next_open(at) if is_on_grid else at + _MOMENT_US
+        _, end = of_row(interval, at)
         last = self._found.runs[-1] if self._found.runs else None
         if (
             last is None or (last.series, last.way, last.told) != (series, way, told) or last.end_us != at
@@ -237,8 +265,15 @@ class _Comparer:
         ):  # fmt: skip
             last = Run(series, at, end, way, told)
             self._found.runs.append(last)
+            self._counts[series] += 1
         last.end_us = end
         return last
+
+    def _rest(self, series: Series, interval: Interval, at: int, told: Told) -> Run:
+        """A run of what differs from `at` to the end of the stretch, with sound rows in between."""
+        run = Run(series, interval.floor(at), at, Way.DIFFERS, told, is_rest=True)
+        self._found.runs.append(run)
+        return run
 
 
 def _full(row: Row, slots: Sequence[int], width: int) -> tuple[int | str | None, ...]:
@@ -305,10 +340,14 @@ def _shown(entry: Dataset, at: int, columns: set[str], mine: Row | None, its: Ro
 
     def text(row: Row | None, name: str) -> str | None:
         value = None if row is None else row[names.index(name)]
-        return iso(value) if isinstance(value, int) and entry.column(name).kind is Kind.TIME else _or_none(value)
+        return (
+            iso_or_number(value) if isinstance(value, int) and entry.column(name).kind is Kind.TIME else _or_none(value)
+        )
 
     picked = [name for name in names if name in columns] or [name for name in names if name in ("close", "volume")]
-    return {"at": iso(at)} | {name: {"stored": text(mine, name), "source": text(its, name)} for name in picked}
+    return {"at": iso_or_number(at)} | {
+        name: {"stored": text(mine, name), "source": text(its, name)} for name in picked
+    }
 
 
 def _or_none(value: int | str | None) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_binance.findings import Blame, Finding, Kind, Status
+from airflow_provider_binance.findings import Blame, Finding, FindingKind, Status
 from airflow_provider_binance.market import INTERVALS
 from airflow_provider_binance.records import CoverageRange, Series, Source, State
 from airflow_provider_binance.store.inspection import Audit
@@ -61,6 +61,13 @@ def judge(run: Run, audit: Audit, others: Sequence[Run], answered: Sequence[Span
         yield from _of_two(run, others, known)
 
 
+def undecided(run: Run) -> Judged:
+    """What is left of a run where the other source, whose word was needed, refused to answer."""
+    kind = {Way.DIFFERS: FindingKind.VALUE, Way.LACKING: FindingKind.PUBLISHED_LATE}.get(run.way) or _extra_kind(run)[0]
+    evidence = {**_evidence(run), "note": "the other source could not be asked"}
+    return Judged(_finding(run, kind, Blame.UNKNOWN, evidence=evidence), (run,))
+
+
 def republished(series: Series, span: Span, told: Told, audit: Audit, runs: Iterable[Run]) -> Judged | None:
     """The finding that the file that confirmed a range was replaced, with the runs that say so; None if it was not."""
     named = {line.sha256 for line in audit.lines if line.source_ref == told.ref}
@@ -81,7 +88,9 @@ def republished(series: Series, span: Span, told: Told, audit: Audit, runs: Iter
     }
     status = Status.OPEN if differing else Status.EXPLAINED
     rows = sum(run.rows for run in differing)
-    return Judged(Finding(series, start, end, Kind.REPUBLISHED, Blame.BINANCE, status, rows, evidence), differing)
+    return Judged(
+        Finding(series, start, end, FindingKind.REPUBLISHED, Blame.BINANCE, status, rows, evidence), differing
+    )
 
 
 def settled(finding: Finding, judged: Sequence[Judged], compared: Sequence[Span]) -> Finding:
@@ -89,7 +98,7 @@ def settled(finding: Finding, judged: Sequence[Judged], compared: Sequence[Span]
 
     `judged` and `compared` are those of every series that it rests on.
     """
-    if finding.blame is not Blame.UNKNOWN or finding.kind is Kind.GAP or without([_span(finding)], compared):
+    if finding.blame is not Blame.UNKNOWN or finding.kind is FindingKind.GAP or without([_span(finding)], compared):
         return finding
     against = [
         j.finding for j in judged if j.finding.status is Status.OPEN and touch(_span(finding), [_span(j.finding)])
@@ -108,7 +117,7 @@ def _lacking(run: Run, known: CoverageRange | None) -> Iterator[Judged]:
         return
     evidence = {"ledger": str(known.state), **_evidence(run)}
     blame = Blame.OURS if known.state is State.NOT_LISTED else Blame.BINANCE
-    yield Judged(_finding(run, Kind.PUBLISHED_LATE, blame, evidence=evidence), (run,))
+    yield Judged(_finding(run, FindingKind.PUBLISHED_LATE, blame, evidence=evidence), (run,))
 
 
 def _alone(run: Run, audit: Audit, known: CoverageRange | None) -> Judged:
@@ -121,7 +130,7 @@ def _alone(run: Run, audit: Audit, known: CoverageRange | None) -> Judged:
             blame = Blame.OURS if is_same_file or not is_complete else Blame.UNKNOWN
         else:
             blame = Blame.UNKNOWN if confirmed else Blame.OURS
-        return Judged(_finding(run, Kind.VALUE, blame), (run,))
+        return Judged(_finding(run, FindingKind.VALUE, blame), (run,))
     kind, is_stray = _extra_kind(run)
     if run.told.source is Source.ARCHIVE and confirmed == run.told.sha256:
         return Judged(_finding(run, kind, Blame.OURS), (run,), foreign=True)
@@ -129,7 +138,7 @@ def _alone(run: Run, audit: Audit, known: CoverageRange | None) -> Judged:
         return Judged(_finding(run, kind, Blame.OURS), (run,), foreign=True)
     if is_complete and not confirmed and not is_stray:
         # REST gave them once, and nobody can ask it again: kept, as every row that a file lacks and REST had.
-        return Judged(_finding(run, Kind.SOURCES_DISAGREE, Blame.BINANCE, Status.EXPLAINED), ())
+        return Judged(_finding(run, FindingKind.SOURCES_DISAGREE, Blame.BINANCE, Status.EXPLAINED), ())
     return Judged(_finding(run, kind, Blame.UNKNOWN), (run,))
 
 
@@ -142,7 +151,7 @@ def _of_two(run: Run, others: Sequence[Run], known: CoverageRange | None) -> Ite
             if other.way is Way.EXTRA:
                 yield Judged(_finding(other, _extra_kind(other)[0], Blame.OURS, first=run), (other,), foreign=True)
             else:
-                yield Judged(_finding(other, Kind.VALUE, Blame.OURS, first=run), (other,))
+                yield Judged(_finding(other, FindingKind.VALUE, Blame.OURS, first=run), (other,))
         yield from _agreed(run, agreed, Status.EXPLAINED)
     elif run.told.source is Source.REST:
         # The archive's word: where the store says the same, REST is the one that differs.
@@ -150,29 +159,29 @@ def _of_two(run: Run, others: Sequence[Run], known: CoverageRange | None) -> Ite
             is_same_file = known is not None and known.confirmed_by == other.told.sha256
             blame = Blame.OURS if is_same_file else Blame.UNKNOWN
             if other.way is Way.DIFFERS:
-                yield Judged(_finding(other, Kind.VALUE, blame, first=run), (other,))
+                yield Judged(_finding(other, FindingKind.VALUE, blame, first=run), (other,))
         yield from _agreed(run, agreed, Status.EXPLAINED)
     elif apart:
         # Neither the file nor REST has what is stored.
-        yield Judged(_finding(run, Kind.VALUE, Blame.OURS), (run,))
+        yield Judged(_finding(run, FindingKind.VALUE, Blame.OURS), (run,))
     else:
-        yield Judged(_finding(run, Kind.SOURCES_DISAGREE, Blame.BINANCE), (run,), from_told=True)
+        yield Judged(_finding(run, FindingKind.SOURCES_DISAGREE, Blame.BINANCE), (run,), from_told=True)
 
 
 def _agreed(run: Run, spans: Sequence[Span], status: Status) -> Iterator[Judged]:
     grid = INTERVALS[run.series.interval]
     for start, end in spans:
-        finding = _finding(run, Kind.SOURCES_DISAGREE, Blame.BINANCE, status)
+        finding = _finding(run, FindingKind.SOURCES_DISAGREE, Blame.BINANCE, status)
         yield Judged(replace(finding, start_us=start, end_us=end, rows=grid.count(start, end)))
 
 
-def _extra_kind(run: Run) -> tuple[Kind, bool]:
+def _extra_kind(run: Run) -> tuple[FindingKind, bool]:
     is_stray = INTERVALS[run.series.interval].floor(run.start_us) != run.start_us
-    return (Kind.OFF_GRID if is_stray else Kind.ROWS_FOREIGN), is_stray
+    return (FindingKind.OFF_GRID if is_stray else FindingKind.ROWS_FOREIGN), is_stray
 
 
 def _finding(
-    run: Run, kind: Kind, blame: Blame, status: Status = Status.OPEN, *, first: Run | None = None,
+    run: Run, kind: FindingKind, blame: Blame, status: Status = Status.OPEN, *, first: Run | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> Finding:  # fmt: skip
     told = evidence or _evidence(run)
@@ -187,6 +196,8 @@ def _evidence(run: Run) -> dict[str, Any]:
         told["sha256"] = run.told.sha256
     if run.columns:
         told["columns"] = sorted(run.columns)
+    if run.is_rest:
+        told["note"] = "everything different behind what is told one by one"
     return {**told, "rows": run.shown}
 
 

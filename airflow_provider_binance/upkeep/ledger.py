@@ -7,19 +7,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_binance.findings import Blame, Finding, Kind, Status
+from airflow_provider_binance.findings import Blame, Finding, FindingKind, Status
 from airflow_provider_binance.market import INTERVALS
 from airflow_provider_binance.records import Series, Source, State
 from airflow_provider_binance.reports import UNCOVERED
 from airflow_provider_binance.store.inspection import Audit
 from airflow_provider_binance.upkeep.known import known_defect
-from airflow_provider_binance.upkeep.spans import Span, common, touch, united, without
+from airflow_provider_binance.upkeep.spans import Span, common, of_row, touch, united, without
 
-#: A row between two open times is shown as one millisecond long.
-_MOMENT_US = 1_000
 #: What the ledger says of rows: while any of it is found in a stretch, the others are not mended.
 _OF_LEDGER = frozenset(
-    {Kind.ROWS_MISSING, Kind.ROWS_UNCOVERED, Kind.ROWS_IN_GAP, Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.GAP, Kind.HALT}
+    {
+        FindingKind.ROWS_MISSING,
+        FindingKind.ROWS_UNCOVERED,
+        FindingKind.ROWS_IN_GAP,
+        FindingKind.ROW_COUNT,
+        FindingKind.LEDGER_LINE,
+        FindingKind.GAP,
+        FindingKind.HALT,
+    }
 )
 _GAPS = frozenset({State.UNPUBLISHED, State.FAILED})
 _HALTS = frozenset({State.EXCHANGE_GAP, State.UNAVAILABLE})
@@ -66,6 +72,7 @@ def ledger_findings(series: Series, audit: Audit, *, adopt: bool = False) -> lis
             *_unlogged(series, audit),
             *_gaps(series, audit, bounds),
             *_broken(series, audit),
+            *_overfull(series, audit),
         ),
         key=lambda finding: (finding.start_us, finding.end_us),
     )
@@ -87,7 +94,7 @@ def afterwards(before: Iterable[Finding], now: Sequence[Finding]) -> list[Findin
         ]
         if any(other.status is Status.OPEN for other in left):
             settled.append(finding)
-        elif explained := [other for other in left if other.kind is Kind.HALT]:
+        elif explained := [other for other in left if other.kind is FindingKind.HALT]:
             evidence = explained[0].evidence
             settled.append(replace(finding, blame=Blame.BINANCE, status=Status.EXPLAINED, evidence=evidence))
         else:
@@ -100,7 +107,7 @@ def _missing(series: Series, audit: Audit) -> Iterator[Finding]:
     for start, end in without(complete(audit), audit.islands):
         evidence = {"ledger": "complete", "rows_expected": grid.count(start, end), "rows_found": 0}
         yield Finding(
-            series, start, end, Kind.ROWS_MISSING, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+            series, start, end, FindingKind.ROWS_MISSING, Blame.OURS, rows=grid.count(start, end), evidence=evidence
         )  # fmt: skip
 
 
@@ -114,7 +121,7 @@ def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Find
         for start, end in common(left, [(known.start_us, known.end_us)]):
             evidence = {"ledger": str(known.state), **_told(known.evidence)}
             yield Finding(
-                series, start, end, Kind.ROWS_IN_GAP, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+                series, start, end, FindingKind.ROWS_IN_GAP, Blame.OURS, rows=grid.count(start, end), evidence=evidence
             )  # fmt: skip
     inside = [bounds] if bounds else []
     for start, end in without(left, [(r.start_us, r.end_us) for r in audit.ranges]):
@@ -125,13 +132,14 @@ def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Find
                 if not is_known:
                     evidence["note"] = "there before the ledger, or written past it: --adopt takes them over"
                 yield Finding(
-                    series, a, b, Kind.ROWS_UNCOVERED, Blame.OURS, rows=grid.count(a, b), evidence=evidence
+                    series, a, b, FindingKind.ROWS_UNCOVERED, Blame.OURS, rows=grid.count(a, b), evidence=evidence
                 )  # fmt: skip
 
 
 def _strays(series: Series, audit: Audit) -> Iterator[Finding]:
+    grid = INTERVALS[series.interval]
     for at in audit.strays:
-        yield Finding(series, at, at + _MOMENT_US, Kind.OFF_GRID, Blame.UNKNOWN, rows=1)
+        yield Finding(series, *of_row(grid, at), FindingKind.OFF_GRID, Blame.UNKNOWN, rows=1)
 
 
 def _counts(series: Series, audit: Audit) -> Iterator[Finding]:
@@ -143,7 +151,9 @@ def _counts(series: Series, audit: Audit) -> Iterator[Finding]:
         if known.row_count == wanted or common([(known.start_us, known.end_us)], missing):
             continue
         evidence = {"ledger": str(known.state), "row_count": known.row_count, "rows_expected": wanted}
-        yield Finding(series, known.start_us, known.end_us, Kind.ROW_COUNT, Blame.OURS, rows=wanted, evidence=evidence)
+        yield Finding(
+            series, known.start_us, known.end_us, FindingKind.ROW_COUNT, Blame.OURS, rows=wanted, evidence=evidence
+        )
 
 
 def _unlogged(series: Series, audit: Audit) -> Iterator[Finding]:
@@ -161,7 +171,7 @@ def _unlogged(series: Series, audit: Audit) -> Iterator[Finding]:
         for start, end in without(_within([(known.start_us, known.end_us)], audit), logged):
             evidence = {"ledger": "complete", "confirmed_by": known.confirmed_by}
             yield Finding(
-                series, start, end, Kind.LEDGER_LINE, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+                series, start, end, FindingKind.LEDGER_LINE, Blame.OURS, rows=grid.count(start, end), evidence=evidence
             )  # fmt: skip
 
 
@@ -173,19 +183,39 @@ def _gaps(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Finding
             if note:
                 evidence["known"] = note
             if known.state in _HALTS:
-                yield Finding(series, start, end, Kind.HALT, Blame.BINANCE, Status.EXPLAINED, evidence=evidence)
+                yield Finding(series, start, end, FindingKind.HALT, Blame.BINANCE, Status.EXPLAINED, evidence=evidence)
             elif known.state in _GAPS:
                 blame = Blame.BINANCE if note else Blame.UNKNOWN
-                yield Finding(series, start, end, Kind.GAP, blame, evidence=evidence)
+                yield Finding(series, start, end, FindingKind.GAP, blame, evidence=evidence)
     for start, end in without(uncovered(audit, bounds), audit.islands):
-        yield Finding(series, start, end, Kind.GAP, Blame.OURS, evidence={"ledger": UNCOVERED})
+        yield Finding(series, start, end, FindingKind.GAP, Blame.OURS, evidence={"ledger": UNCOVERED})
 
 
 def _broken(series: Series, audit: Audit) -> Iterator[Finding]:
     grid = INTERVALS[series.interval]
-    for at, rules in audit.broken:
-        end = grid.next_open(at) if grid.floor(at) == at else at + _MOMENT_US
-        yield Finding(series, at, end, Kind.RULE_BROKEN, Blame.UNKNOWN, rows=1, evidence={"broken": list(rules)})
+    for at, rules, _ in audit.broken:
+        if rules:
+            evidence = {"broken": list(rules)}
+            yield Finding(series, *of_row(grid, at), FindingKind.RULE_BROKEN, Blame.UNKNOWN, rows=1, evidence=evidence)
+
+
+def _overfull(series: Series, audit: Audit) -> Iterator[Finding]:
+    """Neighbouring rows with values in the same columns that the market has not."""
+    grid = INTERVALS[series.interval]
+    last: Finding | None = None
+    for at, _, columns in audit.broken:
+        if not columns:
+            continue
+        start, end = of_row(grid, at)
+        if last is not None and last.end_us == start and last.evidence["columns"] == list(columns):
+            last = replace(last, end_us=end, rows=last.rows + 1)
+            continue
+        if last is not None:
+            yield last
+        evidence = {"columns": list(columns), "note": f"{series.market} has no such columns"}
+        last = Finding(series, start, end, FindingKind.COLUMN_FOREIGN, Blame.OURS, rows=1, evidence=evidence)
+    if last is not None:
+        yield last
 
 
 def _within(spans: Iterable[Span], audit: Audit) -> list[Span]:

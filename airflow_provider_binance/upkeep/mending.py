@@ -1,7 +1,7 @@
 """Carries out what was found to be needed: takes back what is wrong, and loads again by the normal path.
 
-First, in one transaction, what no source has is taken out of the table, and what the table has not is taken out of the
-ledger: from then on the ledger is true, whatever comes. Then the loader brings what is lacking, piece by piece.
+First what no source has is taken out of the table, and what the table has not is taken out of the ledger, in one
+transaction: from then on the ledger is true, whatever comes. Then the loader brings what is lacking, piece by piece.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from functools import partial
 from airflow_provider_binance.archive.files import published_sha256
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.coverage import missing
+from airflow_provider_binance.errors import BinanceError
 from airflow_provider_binance.evidence import Stretch
-from airflow_provider_binance.loading import Loader
+from airflow_provider_binance.loading import Loader, is_general
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import Preferred, SourceChoice, plan_stretches
@@ -35,12 +36,22 @@ OnProgress = Callable[[Progress], None] | None
 
 
 @dataclass(slots=True)
+class Done:
+    """What was loaded of each series, and what Binance refused first, if it did; the others are done all the same."""
+
+    planned: list[Planned] = field(default_factory=list)
+    error: BinanceError | None = None
+
+
+@dataclass(slots=True)
 class Order:
     """What is to be done to one series, as it was looked at.
 
     `reload`: ask for the rows again, where they came from or whom `told` names. `lost`: complete by the ledger and
-    without rows. `foreign`: rows that `refused_by` has not. `gaps`: fill what is due; `early`: what is not due, too.
-    `confirm`: have what is provisional confirmed by its file, if that is out, and read files that are published again.
+    without rows. `foreign`: rows that `refused_by` has not. `astray`: rows that nobody can have, `beyond`: those whose
+    time is none. `overfull`: where columns are filled that the market has not. `gaps`: fill what is due; `early`: what
+    is not due, too. `confirm`: have what is provisional confirmed by its file, if that is out, and read files that are
+    published again.
     """
 
     series: Series
@@ -49,6 +60,9 @@ class Order:
     lost: list[Span] = field(default_factory=list)
     foreign: list[int] = field(default_factory=list)
     refused_by: Source = Source.ARCHIVE
+    astray: list[int] = field(default_factory=list)
+    beyond: bool = False
+    overfull: list[Span] = field(default_factory=list)
     told: list[Preferred] = field(default_factory=list)
     gaps: bool = False
     early: bool = False
@@ -63,19 +77,28 @@ def carry_out(
     jobs: int = 4,
     run_ref: str = "",
     on_progress: OnProgress = None,
-) -> list[Planned]:
-    """Do it, and return per series what was loaded."""
-    done: list[Planned] = []
-    tasks: list[SeriesTask] = []
+) -> Done:
+    """Do it, and tell per series what was loaded. Where Binance refuses one series, the others are done first."""
+    done = Done()
+    failed: dict[Series, BinanceError] = {}
     for order in orders:
-        planned = _prepare(runtime, order, choice)
-        done.append(planned)
-        tasks += planned.tasks
+        planned = _begin(order)
+        done.planned.append(planned)
+        try:
+            _prepare(runtime, order, planned, choice)
+        except BinanceError as error:
+            planned.error, planned.tasks, planned.not_listed = error, [], ()
+            if is_general(error, order.series, failed):
+                break
+            log.warning("%s cannot be planned, the other series go on: %s", order.series, error)
+            failed[order.series] = error
+    done.error = next(filter(None, (planned.error for planned in done.planned)), None)
+    tasks = [task for planned in done.planned for task in planned.tasks]
     if not tasks:
         return done
     runtime.store.ensure_environment(str(runtime.config.environment))
     runtime.keep_time(Market(tasks[0].series.market))
-    for planned in done:
+    for planned in done.planned:
         if planned.not_listed:
             runtime.store.record_coverage(planned.series.dataset, planned.series, planned.not_listed)
 
@@ -83,7 +106,11 @@ def carry_out(
         if on_progress is not None:
             on_progress(Progress(series, count, total))
 
-    Loader(runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell).run(tasks)
+    loader = Loader(runtime.store, runtime.rest, runtime.fetch_file, runtime.listing.forget, jobs, run_ref, tell)
+    try:
+        loader.run(tasks)
+    except BinanceError as error:
+        done.error = done.error or error
     return done
 
 
@@ -92,17 +119,31 @@ def published_by(runtime: Runtime) -> Callable[[ArchiveFile], str] | None:
     return partial(published_sha256, runtime.config, runtime.http) if runtime.archive_allowed else None
 
 
-def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
+def _begin(order: Order) -> Planned:
+    """The series with nothing to be done yet."""
+    return Planned(order.series, *_hull([_bounds(order.audit), *order.reload, *order.lost]), [])
+
+
+def _bounds(audit: Audit) -> Span:
+    return ledgered(audit) or (audit.start_us, audit.start_us)
+
+
+def _prepare(runtime: Runtime, order: Order, entry: Planned, choice: SourceChoice) -> None:
     """Take back what is wrong, and plan what is to be loaded."""
     series, audit = order.series, order.audit
-    bounds = ledgered(audit) or (audit.start_us, audit.start_us)
-    entry = Planned(series, *_hull([bounds, *order.reload, *order.lost]), [])
+    bounds = _bounds(audit)
     market, grid = Market(series.market), INTERVALS[series.interval]
+    if order.astray or order.beyond or order.overfull:
+        runtime.refuse_foreign()
+        window = (audit.start_us, audit.end_us) if order.beyond else None
+        runtime.store.withdraw(
+            series, rows=order.astray, overfull=order.overfull, beyond=window, source=None, seen_line=audit.last_line
+        )
     again_published: list[SeriesTask] = []
     if order.confirm and runtime.archive_allowed and bounds[0] < bounds[1]:
         again_published = republished_tasks(runtime, {series: bounds})
     if not (again_published or _has_work(order, bounds)):
-        return entry
+        return
     now_us = runtime.now_us(market)
     runtime.refuse_foreign()
     ranges: Sequence[CoverageRange] = audit.ranges
@@ -112,7 +153,7 @@ def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
         )
         if back.is_late:
             log.warning("%s was written to while it was looked at: nothing is taken back; run again", series)
-            return entry
+            return
         log.info("%s: %d rows taken back, %d ranges of coverage", series, back.rows, back.ranges)
         ranges = runtime.store.coverage(series.dataset, [series], audit.start_us, audit.end_us)[series]
     closed_us = runtime.closed_end(series.interval, now_us)
@@ -142,7 +183,6 @@ def _prepare(runtime: Runtime, order: Order, choice: SourceChoice) -> Planned:
         eyes = runtime.sources(series, SourceChoice.ARCHIVE, now_us)
         if unconfirmed and plan_stretches(series, unconfirmed, eyes, now_us):
             entry.tasks.append(SeriesTask(series, unconfirmed, eyes, now_us, confirms=True))
-    return entry
 
 
 def _has_work(order: Order, bounds: Span) -> bool:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import groupby
 
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.findings import Finding, Kind, RepairReport
-from airflow_provider_binance.market import INTERVALS, Market
+from airflow_provider_binance.errors import BinanceError, InputError
+from airflow_provider_binance.findings import FindingKind, RepairReport
+from airflow_provider_binance.market import Market
 from airflow_provider_binance.outcome import load_reports
 from airflow_provider_binance.planner import SourceChoice
-from airflow_provider_binance.records import Series
 from airflow_provider_binance.runtime import Runtime, StoreLike
-from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.tasks import Names, When
-from airflow_provider_binance.upkeep.choosing import Wanted, chosen, wanted
-from airflow_provider_binance.upkeep.ledger import afterwards, ledger_findings
-from airflow_provider_binance.upkeep.mending import OnProgress, Order, carry_out
+from airflow_provider_binance.upkeep.choosing import chosen, wanted
+from airflow_provider_binance.upkeep.fixing import Fixer
+from airflow_provider_binance.upkeep.mending import OnProgress
+from airflow_provider_binance.upkeep.symbol import Symbol
 
 #: What `repair` looks for; values are `verify`'s.
 _REPAIRED = frozenset(
-    {Kind.ROWS_MISSING, Kind.ROWS_UNCOVERED, Kind.ROWS_IN_GAP, Kind.ROW_COUNT, Kind.LEDGER_LINE, Kind.GAP}
+    {
+        FindingKind.ROWS_MISSING,
+        FindingKind.ROWS_UNCOVERED,
+        FindingKind.ROWS_IN_GAP,
+        FindingKind.ROW_COUNT,
+        FindingKind.LEDGER_LINE,
+        FindingKind.GAP,
+    }
 )
-#: What is loaded again although the ledger says that it is there.
-_RELOADED = frozenset({Kind.ROW_COUNT, Kind.LEDGER_LINE})
 
 
 def repair(
@@ -47,7 +51,8 @@ def repair(
     """Find and fill what is lacking inside what the ledger covers; a second call fetches nothing and changes nothing.
 
     Filled are ranges that no source could give yet and that are due, ranges that failed, holes between what is covered,
-    and rows that were lost behind the ledger's back. Provisional ranges whose archive file is out are confirmed.
+    and rows that were lost behind the ledger's back. Rows where the ledger says that there are none are covered if a
+    source has them, and taken out if none has. Provisional ranges whose archive file is out are confirmed.
 
     Args:
         market: `spot`, `um` or `cm`; not given: all that the store has.
@@ -68,7 +73,8 @@ def repair(
 
     Raises:
         InputError: malformed or unknown arguments; nothing was done.
-        BinanceError, StoreError: what was committed stays; the same call goes on from there.
+        BinanceError, StoreError: what was committed stays; the same call goes on from there. Where Binance refuses one
+            series, the others are repaired first, and `error.report` tells of all.
     """
     if not 1 <= jobs <= 64:
         raise InputError(f"jobs={jobs} must be 1 … 64")
@@ -76,29 +82,26 @@ def repair(
     with Runtime.of_source(config, store, priority, choice) as runtime:
         kind = Market.parse(market) if market else Market.SPOT
         words = wanted(market, dataset, symbols, intervals, start, end, lambda: runtime.now_us(kind))
-        orders = []
-        before: dict[Series, list[Finding]] = {}
-        for series in chosen(runtime.store, words):
-            order, before[series] = _examine(runtime.store, series, words)
-            orders.append(replace(order, gaps=True, early=early, confirm=confirm))
-        done = carry_out(runtime, orders, choice, jobs=jobs, run_ref=run_ref, on_progress=on_progress)
-        findings = [
-            finding
-            for series, found in before.items()
-            for finding in afterwards(found, _look(runtime.store, series, words)[1] if found else [])
-        ]
-        return RepairReport(tuple(findings), tuple(load_reports(runtime.store, done)))
-
-
-def _look(store: Store, series: Series, words: Wanted) -> tuple[Order, list[Finding]]:
-    audit = store.audit(series, *INTERVALS[series.interval].align(words.start_us, words.end_us))
-    return Order(series, audit), ledger_findings(series, audit)
-
-
-def _examine(store: Store, series: Series, words: Wanted) -> tuple[Order, list[Finding]]:
-    """What is to be done to a series, and what was found of `repair`'s concern."""
-    order, found = _look(store, series, words)
-    found = [finding for finding in found if finding.kind in _REPAIRED]
-    order.lost = [(f.start_us, f.end_us) for f in found if f.kind is Kind.ROWS_MISSING]
-    order.reload = [(f.start_us, f.end_us) for f in found if f.kind in _RELOADED]
-    return order, found
+        fixer = Fixer(
+            runtime, fix=True, adopt=False, jobs=jobs, run_ref=run_ref, on_progress=on_progress, choice=choice,
+            early=early, confirm=confirm,
+        )  # fmt: skip
+        looked: list[Symbol] = []
+        refused: BinanceError | None = None
+        for _, group in groupby(chosen(runtime.store, words), key=lambda series: (series.market, series.symbol)):
+            one = Symbol(runtime, words, (), jobs, on_progress, choice=choice, only=_REPAIRED)
+            one.look(list(group))
+            one.ask(suspects=True, adopt=False)
+            one.judge()
+            one.order(fixer)
+            refused = refused or one.error
+            looked.append(one)
+        done = fixer.run()
+        for one in looked:
+            one.look_again(fixer)
+        findings = [finding for one in looked for finding in one.findings()]
+        report = RepairReport(tuple(findings), tuple(load_reports(runtime.store, done.planned)))
+        if (error := done.error or refused) is not None:
+            error.report = report
+            raise error
+        return report

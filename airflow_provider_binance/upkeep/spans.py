@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from airflow_provider_binance.market import Interval
+
 Span = tuple[int, int]
+
+#: A row between two open times is shown as one millisecond long.
+MOMENT_US = 1_000
+
+
+def of_row(grid: Interval, at_us: int) -> Span:
+    """The stretch of a row: to the next open time, or a moment if it opens at none."""
+    return at_us, grid.next_open(at_us) if grid.floor(at_us) == at_us else at_us + MOMENT_US
 
 
 def united(spans: Iterable[Span]) -> list[Span]:

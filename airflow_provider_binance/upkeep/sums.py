@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from airflow_provider_binance.findings import Blame, Finding, Kind
+from airflow_provider_binance.findings import Blame, Finding, FindingKind
 from airflow_provider_binance.market import INTERVALS, MINUTE_US
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset
@@ -56,7 +56,7 @@ def _from(store: Store, base: Series, targets: list[Series], audits: Mapping[Ser
                 target,
                 rolled.at_us,
                 grid.next_open(rolled.at_us),
-                Kind.ROLLUP,
+                FindingKind.ROLLUP,
                 Blame.UNKNOWN,
                 rows=1,
                 evidence={

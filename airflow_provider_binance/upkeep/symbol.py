@@ -1,22 +1,24 @@
-"""One symbol under verification: all its intervals are looked at, compared, judged and mended together."""
+"""One symbol under examination: all its intervals are looked at, compared, judged and mended together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from airflow_provider_binance.errors import BinanceError
 from airflow_provider_binance.evidence import Stretch
-from airflow_provider_binance.findings import Blame, Checked, Finding, Kind
+from airflow_provider_binance.findings import Blame, Checked, Finding, FindingKind
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import SourceChoice
 from airflow_provider_binance.records import Series, Source, State
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.inspection import Audit
+from airflow_provider_binance.upkeep.astray import astray, may_be_late
 from airflow_provider_binance.upkeep.choosing import Wanted
 from airflow_provider_binance.upkeep.comparing import Comparison, Run, compare
 from airflow_provider_binance.upkeep.fixing import Fixer
-from airflow_provider_binance.upkeep.judging import Judged, asks, judge, republished, settled
+from airflow_provider_binance.upkeep.judging import Judged, asks, judge, republished, settled, undecided
 from airflow_provider_binance.upkeep.ledger import afterwards, ledger_findings
 from airflow_provider_binance.upkeep.mending import OnProgress, published_by
 from airflow_provider_binance.upkeep.origins import Origins
@@ -36,18 +38,30 @@ class _Looked:
 
 
 #: Found row by row.
-_OF_ONE_ROW = frozenset({Kind.OFF_GRID, Kind.RULE_BROKEN, Kind.ROLLUP})
+_OF_ONE_ROW = frozenset({FindingKind.OFF_GRID, FindingKind.RULE_BROKEN, FindingKind.COLUMN_FOREIGN, FindingKind.ROLLUP})
+
+#: What only a source can decide.
+_SUSPECT = frozenset({FindingKind.OFF_GRID, FindingKind.RULE_BROKEN, FindingKind.ROWS_IN_GAP})
 
 #: What another source said: its runs, and about what it spoke, by series.
 _Opinion = tuple[dict[Series, list[Run]], dict[Series, list[Span]]]
 
 
 class Symbol:
-    """All series of one symbol: they are looked at together, since minutes add up to hours."""
+    """All series of one symbol: they are looked at together, since minutes add up to hours.
+
+    `only`: the kinds that the caller cares for; without it all, sums included. `choice`: who may be asked about what is
+    suspect. Where Binance refuses, `error` says so, and what was found till then stands.
+    """
 
     def __init__(
-        self, runtime: Runtime, words: Wanted, sources: Sequence[Source], jobs: int, on_progress: OnProgress
-    ) -> None:
+        self, runtime: Runtime, words: Wanted, sources: Sequence[Source], jobs: int, on_progress: OnProgress, *,
+        choice: SourceChoice = SourceChoice.AUTO, only: frozenset[FindingKind] | None = None,
+    ) -> None:  # fmt: skip
+        self.error: BinanceError | None = None
+        self._now_us: int | None = None
+        self._choice = choice
+        self._only = only
         self._runtime = runtime
         self._words = words
         self._sources = sources
@@ -57,24 +71,33 @@ class Symbol:
         self._sums: list[Summed] = []
         self._runs: list[Comparison] = []
 
-    def look(self, group: Sequence[Series]) -> None:
-        """Everything that the store tells by itself."""
+    def look(self, group: Sequence[Series], *, timely: bool = False, adopt: bool = False) -> None:
+        """Everything that the store tells by itself; `timely`: it may ask for the time, to know the future."""
         store = self._runtime.store
+        audits = {}
         for series in group:
             window = INTERVALS[series.interval].align(self._words.start_us, self._words.end_us)
-            audit = store.audit(series, *window)
-            self._series[series] = _Looked(audit, ledger_findings(series, audit))
-        self._sums = add_up(store, {series: looked.audit for series, looked in self._series.items()})
+            audits[series] = store.audit(series, *window)
+        if timely and any(may_be_late(audit) for audit in audits.values()):
+            try:
+                self._now_us = self._runtime.latest_us(Market(group[0].market))
+            except BinanceError as error:
+                self.error = error
+        for series, seen in audits.items():
+            audit, strange = astray(series, seen, self._now_us)
+            self._series[series] = _Looked(
+                audit, self._wanted([*ledger_findings(series, audit, adopt=adopt), *strange])
+            )
+        if self._only is None:
+            self._sums = add_up(store, {series: looked.audit for series, looked in self._series.items()})
         for summed in self._sums:
             self._series[summed.target].own += summed.findings
 
+    def _wanted(self, findings: list[Finding]) -> list[Finding]:
+        return [finding for finding in findings if self._only is None or finding.kind in self._only]
+
     def ask(self, *, suspects: bool, adopt: bool) -> None:
         """Compare with the sources that are wished, and with where the rows came from what is suspect."""
-        if adopt:
-            for series, looked in self._series.items():
-                looked.own = ledger_findings(series, looked.audit, adopt=True) + [
-                    f for f in looked.own if f.kind is Kind.ROLLUP
-                ]
         for source in self._sources:
             self._compare(source, {s: self._everything(looked) for s, looked in self._series.items()})
         if suspects:
@@ -91,11 +114,10 @@ class Symbol:
 
     def _doubtful(self, *, adopt: bool) -> dict[Series, list[Span]]:
         """What only a source can decide."""
-        kinds = {Kind.OFF_GRID, Kind.RULE_BROKEN, Kind.ROWS_IN_GAP}
         found: dict[Series, list[Span]] = {}
         for series, looked in self._series.items():
             for finding in looked.own:
-                if finding.kind in kinds or (adopt and finding.kind is Kind.ROWS_UNCOVERED):
+                if finding.kind in _SUSPECT or (adopt and finding.kind is FindingKind.ROWS_UNCOVERED):
                     found.setdefault(series, []).append((finding.start_us, finding.end_us))
         for summed in self._sums:
             for finding in summed.findings:
@@ -104,7 +126,18 @@ class Symbol:
         return found
 
     def _compare(self, source: Source | None, wanted_of: dict[Series, list[Span]]) -> Comparison | None:
-        """Ask `source` (None: where the rows came from) about spans of some series."""
+        """Ask `source` (None: where the rows came from) about spans of some series; nobody once Binance has refused."""
+        if self.error is not None:
+            return None
+        try:
+            found = self._heard(source, wanted_of)
+        except BinanceError as error:
+            self.error = error
+            return None
+        self.error = found.error if found is not None else None
+        return found
+
+    def _heard(self, source: Source | None, wanted_of: dict[Series, list[Span]]) -> Comparison | None:
         runtime = self._runtime
         tasks = []
         asked: dict[Series, list[Span]] = {}
@@ -118,9 +151,9 @@ class Symbol:
             if not whole:
                 continue
             asked[series] = whole
-            choice = SourceChoice(source) if source is not None else SourceChoice.AUTO
+            choice = SourceChoice(source) if source is not None else self._choice
             eyes = runtime.sources(series, choice, runtime.now_us(market))
-            if source is not Source.REST:
+            if choice is not SourceChoice.REST:
                 preferred = Origins(series, looked.audit, published_by(runtime)).preferred(whole)
                 eyes = replace(eyes, preferred=preferred)
             stretches = [Stretch(start, end) for start, end in whole]
@@ -161,6 +194,13 @@ class Symbol:
                 looked = self._series[run.series]
                 other = asks(run, looked.audit)
                 others, answered = opinions[other] if other is not None else ({}, {})
+                if (
+                    other is not None
+                    and self.error is not None
+                    and not common([run.span], answered.get(run.series, []))
+                ):
+                    looked.judged.append(undecided(run))
+                    continue
                 looked.judged += judge(run, looked.audit, others.get(run.series, []), answered.get(run.series, []))
         for looked in self._series.values():
             looked.judged = _once(looked.judged)
@@ -191,15 +231,15 @@ class Symbol:
             better = [
                 (j.finding.start_us, j.finding.end_us)
                 for j in looked.judged
-                if j.finding.kind in (Kind.OFF_GRID, Kind.ROWS_FOREIGN)
+                if j.finding.kind in (FindingKind.OFF_GRID, FindingKind.ROWS_FOREIGN)
             ]
             kept = []
             for finding in looked.own:
-                if finding.kind in (Kind.OFF_GRID, Kind.ROWS_IN_GAP) and not without(
+                if finding.kind in (FindingKind.OFF_GRID, FindingKind.ROWS_IN_GAP) and not without(
                     [(finding.start_us, finding.end_us)], better
                 ):
                     continue
-                if finding.kind is not Kind.ROLLUP:
+                if finding.kind is not FindingKind.ROLLUP:
                     finding = settled(finding, looked.judged, looked.known)
                 kept.append(finding)
             looked.own = kept
@@ -212,22 +252,29 @@ class Symbol:
             }
             target.own = [decided.get(id(finding), finding) for finding in target.own]
 
-    def mend(self, fixer: Fixer) -> None:
-        """Repair, look again, and write down what became of each finding."""
+    def order(self, fixer: Fixer) -> None:
+        """Say what is to be repaired. What a source was to decide and could not waits for the next time."""
         for series, looked in self._series.items():
-            fixer.order(series, looked.audit, looked.own, looked.judged)
-        fixer.run()
-        again = {
-            series: self._runtime.store.audit(series, looked.audit.start_us, looked.audit.end_us)
-            for series, looked in self._series.items()
-        }
+            own = looked.own if self.error is None else [f for f in looked.own if f.kind not in _SUSPECT]
+            fixer.order(series, looked.audit, own, looked.judged if self.error is None else [])
+
+    def look_again(self, fixer: Fixer) -> None:
+        """After the repair: write down what became of each finding."""
+        again: dict[Series, Audit] = {}
+        strange: dict[Series, list[Finding]] = {}
+        for series, looked in self._series.items():
+            if self._only is not None and not (looked.own or looked.judged):
+                continue
+            audit = self._runtime.store.audit(series, looked.audit.start_us, looked.audit.end_us)
+            again[series], strange[series] = astray(series, audit, self._now_us)
         sums = {s.target: s for s in add_up(self._runtime.store, again)} if self._sums else {}
-        for series, looked in self._series.items():
-            left = ledger_findings(series, again[series])
+        for series in again:
+            looked = self._series[series]
+            left = [*ledger_findings(series, again[series]), *strange[series]]
             left += sums[series].findings if series in sums else []
             # A look tells of so many rows and no more: behind those that are mended there may be others.
             told = {(finding.start_us, finding.kind) for finding in looked.own}
-            others = [f for f in left if f.kind in _OF_ONE_ROW and (f.start_us, f.kind) not in told]
+            others = [f for f in self._wanted(left) if f.kind in _OF_ONE_ROW and (f.start_us, f.kind) not in told]
             looked.own = [*afterwards(looked.own, left), *others]
             looked.judged = [fixer.judged_afterwards(one) for one in looked.judged]
 
@@ -247,7 +294,7 @@ class Symbol:
         return [
             Checked(
                 series, *_hull(looked.audit), looked.audit.rows, rolled.get(series, 0),
-                {str(source): rows for source, rows in looked.rows.items()},
+                {str(source): rows for source, rows in looked.rows.items()}, str(self.error or ""),
             )
             for series, looked in self._series.items()
         ]  # fmt: skip

@@ -6,15 +6,17 @@ import time
 from itertools import groupby
 
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import ConfigError, InputError
+from airflow_provider_binance.errors import BinanceError, ConfigError, IngestError, InputError
 from airflow_provider_binance.findings import Checked, Finding, VerifyReport
+from airflow_provider_binance.loading import is_general
 from airflow_provider_binance.market import Market
-from airflow_provider_binance.records import Source
+from airflow_provider_binance.records import Series, Source
 from airflow_provider_binance.runtime import Runtime, StoreLike
 from airflow_provider_binance.tasks import Names, When, names_of
 from airflow_provider_binance.upkeep.choosing import chosen, wanted
 from airflow_provider_binance.upkeep.fixing import Fixer
 from airflow_provider_binance.upkeep.mending import OnProgress
+from airflow_provider_binance.upkeep.nameless import orphaned, unknown_series
 from airflow_provider_binance.upkeep.symbol import Symbol
 
 
@@ -60,7 +62,8 @@ def verify(
 
     Raises:
         InputError: malformed or unknown arguments; nothing was done.
-        BinanceError, StoreError: what was committed stays.
+        BinanceError, StoreError: what was committed stays. `error.report` has what was found: where Binance refuses
+            about one symbol the others are compared first, and where it refuses all they are looked at all the same.
     """
     if not 1 <= jobs <= 64:
         raise InputError(f"jobs={jobs} must be 1 … 64")
@@ -71,19 +74,44 @@ def verify(
             raise ConfigError("against='archive' is not to be had: the test hosts have no archive; use rest")
         kind = Market.parse(market) if market else Market.SPOT
         words = wanted(market, dataset, symbols, intervals, start, end, lambda: runtime.now_us(kind))
-        selected = chosen(runtime.store, words)
         findings: list[Finding] = []
         checked: list[Checked] = []
-        for _, group in groupby(selected, key=lambda series: (series.market, series.symbol)):
-            one = Symbol(runtime, words, sources, jobs, on_progress)
-            one.look(list(group))
-            one.ask(suspects=fix or adopt, adopt=adopt)
-            one.judge()
-            if fix or adopt:
-                one.mend(Fixer(runtime, words, fix, adopt, jobs, run_ref, on_progress))
-            findings += one.findings()
-            checked += one.checked()
-        return VerifyReport(tuple(findings), tuple(checked), time.monotonic() - begun)
+        failed: dict[Series, BinanceError] = {}
+
+        def told() -> VerifyReport:
+            return VerifyReport(tuple(findings), tuple(checked), time.monotonic() - begun)
+
+        try:
+            findings += orphaned(runtime.store, dataset, fix=fix)
+            selected = chosen(runtime.store, words)
+            findings += unknown_series(runtime.store, words)
+            refusal: BinanceError | None = None
+            for _, group in groupby(selected, key=lambda series: (series.market, series.symbol)):
+                one = Symbol(runtime, words, sources, jobs, on_progress)
+                one.error = refusal
+                series = list(group)
+                mends = (fix or adopt) and refusal is None
+                one.look(series, timely=refusal is None and bool(fix or adopt or sources), adopt=adopt)
+                one.ask(suspects=fix or adopt, adopt=adopt)
+                one.judge()
+                if mends and one.error is None:
+                    fixer = Fixer(runtime, fix=fix, adopt=adopt, jobs=jobs, run_ref=run_ref, on_progress=on_progress)
+                    one.order(fixer)
+                    one.error = fixer.run().error
+                    one.look_again(fixer)
+                findings += one.findings()
+                checked += one.checked()
+                if one.error is not None and refusal is None:
+                    if is_general(one.error, series[0], failed):
+                        refusal = one.error
+                    failed[series[0]] = one.error
+        except IngestError as error:
+            error.report = told()
+            raise
+        for refused in failed.values():
+            refused.report = told()
+            raise refused
+        return told()
 
 
 def _sources(against: Names | None) -> tuple[Source, ...]:

@@ -11,7 +11,8 @@ from airflow_provider_binance.market import DAY_US, INTERVALS, iso
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State
 from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rows import TupleRows, Value
-from airflow_provider_binance.store import Store
+from airflow_provider_binance.store import Store, open_store
+from airflow_provider_binance.store.sql import SqlStore
 from tests.store.helpers import EVER, MINUTE, SERIES, T0, at, klines, plain
 
 #: A Monday, the first of a month, and a day on which 3d klines open.
@@ -258,6 +259,39 @@ def test_forgetting_a_window_keeps_what_lies_outside(store: Store, store_url: st
     assert minutes((line.start_us, line.end_us) for line in audit(store, 0, 10).lines) == [(0, 3), (7, 10)]
     assert plain(store_url, "SELECT count(*) FROM corrections") == [(0,)]
     assert store.audit(other, T0, T0 + 3 * MINUTE).rows == 1
+
+
+def test_forgetting_leaves_the_lines_in_the_order_of_what_they_tell(store: Store, store_url: str) -> None:
+    """A line that becomes two keeps its place: the last line has the last word, and its times are what they were."""
+    other = Series("spot", "klines", "BTCUSDT", "3m")
+    store.write(klines(0, 10))
+    store.write(klines(2, 9, close="1.25"))
+    store.write(_batch(other, [T0]))
+    store.write(klines(8, 9, close="1.25"))
+    known = "SELECT finished_at FROM ingest_log WHERE \"interval\" = '1m' ORDER BY id"
+    first, second, third = plain(store_url, known)
+    store.forget(SERIES, at(4), at(6))
+    lines = store.audit(SERIES, at(0), at(10)).lines
+    assert minutes((line.start_us, line.end_us) for line in lines) == [(0, 4), (6, 10), (2, 4), (6, 9), (8, 9)]
+    assert plain(store_url, known) == [first, first, second, second, third]
+    assert plain(store_url, "SELECT count(*) FROM ingest_log WHERE id <= 0") == [(0,)]
+    store.write(klines(0, 1, close="1.5"))
+    assert minutes([store.audit(SERIES, at(0), at(10)).lines[-1][:2]]) == [(0, 1)]
+
+
+def test_counting_what_would_be_forgotten_waits_for_nobody(store: Store, store_url: str) -> None:
+    """Another process is in the middle of writing the series."""
+    store.write(klines(0, 10))
+    writer = open_store(store_url)
+    assert isinstance(writer, SqlStore)
+    with writer._session():
+        writer._writable(KLINES)
+        writer._lock(KLINES, SERIES)
+        try:
+            assert store.forget(SERIES, at(0), at(4), dry_run=True) == (4, 1, 1, 0)
+        finally:
+            writer._rollback()
+    writer.close()
 
 
 def test_forgetting_takes_many_corrections_at_a_time(

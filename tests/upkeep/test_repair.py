@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_binance.errors import InputError
+from airflow_provider_binance.errors import ArchiveError, InputError
 from tests.upkeep.conftest import at, told
 
 DAYS = {"start": "2024-06-08", "end": "2024-06-11"}
@@ -122,6 +122,62 @@ def test_rows_that_no_source_has_any_more_leave_a_true_ledger(shop):
     report = it.repair()
     assert told(report.findings) == [("rows_missing", "binance", "explained")]
     assert it.sql("SELECT state FROM coverage WHERE range_start = %s", start) == [("exchange_gap",)]
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_rows_in_a_settled_gap_are_mended_and_not_told_again(shop, lasting):
+    """What no source has is taken out and the halt stays; what Binance gives by now is covered. Then all is quiet."""
+    it = shop()
+    it.sim.add_fault(f"missing-both=BTCUSDT:1m:{HOLE}")
+    it.load(**DAYS)
+    before = it.state()
+    columns = "series_id, open, high, low, close, volume, close_time, quote_volume, trade_count"
+    columns += ", taker_buy_base_volume, taker_buy_quote_volume"
+    it.sql(f"INSERT INTO klines_data (open_time, {columns}) SELECT %s, {columns} FROM klines_data WHERE open_time = %s",
+           at("2024-06-10T03:02"), at("2024-06-10T02:59"))  # fmt: skip
+    if not lasting:
+        it.sim.clear_faults()
+    report = it.repair()
+    assert ({status for _, _, status in told(report.findings)}, report.exit_status) == ({"fixed"}, 0)
+    assert (it.state() == before) == lasting
+    [(count,)] = it.sql("SELECT count(*) FROM klines_data")
+    assert count == 3 * 1440 - (5 if lasting else 4)
+    assert it.repair().findings == ()
+    assert {f.kind for f in it.verify().findings} == {"halt"}
+
+
+def test_what_is_refused_of_one_symbol_does_not_keep_the_others_from_being_repaired(shop):
+    """The error comes at the end, and tells what was found and done of all."""
+    it = shop(symbols=["BTCUSDT", "ETHUSDT", "LTCUSDT"])
+    it.load("BTCUSDT,ETHUSDT,LTCUSDT", **DAYS)
+    it.sql("DELETE FROM klines_data WHERE open_time = %s", at("2024-06-10T03:00"))
+    it.sql("DELETE FROM ingest_log")  # so that the archive's checksums are asked which file it was
+    it.sim.add_fault("http=400@/ETHUSDT/")
+    with pytest.raises(ArchiveError) as caught:
+        it.repair(source="archive", confirm=False)
+    report = caught.value.report
+    assert {load.series.symbol: bool(load.error) for load in report.loads} == {
+        "BTCUSDT": False, "ETHUSDT": True, "LTCUSDT": False,
+    }  # fmt: skip
+    assert {finding.series.symbol for finding in report.open} == {"ETHUSDT"}
+    it.sim.clear_faults()
+    assert it.repair().exit_status == 0
+    assert it.sql("SELECT count(*) FROM klines_data") == [(3 * 3 * 1440,)]
+
+
+def test_what_was_forgotten_in_the_middle_comes_back(shop):
+    """A hole between what is covered is what `repair` fills: whoever wants less forgets an end."""
+    from airflow_provider_binance import ingest
+
+    it = shop()
+    it.load(**DAYS)
+    before = it.state()
+    ingest.forget(market="spot", symbols="BTCUSDT", start="2024-06-09", end="2024-06-10", config=it.config)
+    assert it.repair().exit_status == 0
+    assert it.state() == before
+    ingest.forget(market="spot", symbols="BTCUSDT", end="2024-06-10", config=it.config)
+    after = it.state()
+    assert (it.repair().findings, it.state()) == ((), after)
 
 
 def test_provisional_ranges_are_confirmed_once_their_file_is_out(shop):

@@ -98,6 +98,28 @@ def test_what_one_look_cannot_tell_is_told_by_the_next(shop, monkeypatch):
     assert it.state() == before
 
 
+@pytest.mark.parametrize("changed", ["volume = '1.25'", "open_time = open_time + {moment}"])
+def test_a_wholly_wrong_series_is_held_in_bounded_memory(shop, monkeypatch, changed):
+    """Every second row differs: some are told one by one, the others together; all are mended, if need be in turns."""
+    monkeypatch.setattr("airflow_provider_binance.upkeep.comparing.MOST_RUNS", 20)
+    monkeypatch.setattr("airflow_provider_binance.upkeep.comparing._PAGE_ROWS", 20)
+    it = shop()
+    it.load(start="2024-06-10T00:00:00Z", end="2024-06-10T05:00:00Z")
+    before = it.state()
+    odd = "open_time / 60000000 % 2 = 1" if it.url.startswith("sqlite") else "extract(minute FROM open_time) % 2 = 1"
+    moment = "7000000" if it.url.startswith("sqlite") else "interval '7 seconds'"
+    it.sql(f"UPDATE klines_data SET {changed.format(moment=moment)} WHERE {odd}")
+    report = it.verify(against="archive")
+    told_of = [f for f in report.findings if f.kind == "value"]
+    assert len(told_of) <= 20 + 10 + 1
+    assert sum(f.rows for f in told_of) == 150 or "volume" not in changed
+    turns = 0
+    while it.verify(against="archive", fix=True).exit_status:
+        turns += 1
+        assert turns < 20
+    assert it.state() == before
+
+
 def test_a_sum_that_lacks_is_traced_to_the_series_that_is_wrong(shop):
     """Of an hour and its minutes one is off: unknown until a source is asked."""
     it = shop()
