@@ -91,7 +91,10 @@ class BinanceArchiveFileSensor(BaseSensorOperator):
 
             self.defer(
                 trigger=ArchiveFileTrigger(
-                    binance_conn_id=self.binance_conn_id, paths=waiting, poke_interval=float(self.poke_interval)
+                    binance_conn_id=self.binance_conn_id,
+                    files=self._files(context),
+                    first=waiting[0],
+                    poke_interval=float(self.poke_interval),
                 ),
                 method_name="execute_complete",
                 kwargs={"found": _found(paths)},
@@ -115,22 +118,26 @@ class BinanceArchiveFileSensor(BaseSensorOperator):
             raise AirflowFailException(event["message"] if event else "the trigger ended without an event")
         return found or _found(self._paths(context))  # `dag.test` passes on the event alone
 
+    def _files(self, context: Context) -> dict[str, Any]:
+        """Which files, as JSON: Airflow keeps it while the triggerer waits."""
+        window = window_of(context, self.start, self.end, task_id=self.task_id)
+        start, end = (when.isoformat() if isinstance(when, datetime) else when for when in window)
+        return {
+            "market": self.market,
+            "dataset": self.dataset,
+            "symbols": texts("symbols", self.symbols) or [],
+            "intervals": texts("intervals", self.intervals),
+            "start": start,
+            "end": end,
+            "partition": self.partition,
+        }
+
     def _paths(self, context: Context) -> list[str]:
         from airflow_provider_binance.hooks.binance import BinanceHook
         from airflow_provider_binance.publication import awaited_files
 
         try:
-            start, end = window_of(context, self.start, self.end, task_id=self.task_id)
-            return awaited_files(
-                market=self.market,
-                dataset=self.dataset,
-                symbols=texts("symbols", self.symbols) or [],
-                intervals=texts("intervals", self.intervals),
-                start=start,
-                end=end,
-                partition=self.partition,
-                config=BinanceHook(self.binance_conn_id).config,
-            )
+            return awaited_files(**self._files(context), config=BinanceHook(self.binance_conn_id).config)
         except IngestError as error:
             raise _final(error) from error
 

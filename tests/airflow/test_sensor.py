@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseHook
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.module_loading import import_string
 
-from airflow_provider_binance.archive import http
+from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.sensors.binance import BinanceArchiveFileSensor
 from airflow_provider_binance.simulator.server import Simulator
 from airflow_provider_binance.triggers.binance import ArchiveFileTrigger
 from tests.airflow.conftest import END, START, extras
 from tests.airflow.test_dags import known
+from tests.keys import key_pair
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("connections")]
 
@@ -39,6 +43,11 @@ def deferred(one: BinanceArchiveFileSensor) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as told:
         one.execute({})  # type: ignore[typeddict-item]
     return told.value
+
+
+def waiting_for(first: str, **files: Any) -> ArchiveFileTrigger:
+    given = {"market": "spot", "symbols": ["BTCUSDT"], "intervals": ["1h"], "start": START, "end": END, **files}
+    return ArchiveFileTrigger(binance_conn_id="binance_default", files=given, first=first, poke_interval=0.05)
 
 
 async def fired(trigger: Any) -> Any:
@@ -119,7 +128,7 @@ def test_it_waits_in_the_triggerer(simulator: Simulator) -> None:
     told = deferred(one)
     assert (told.timeout, told.method_name) == (timedelta(seconds=500), "execute_complete")
     path, arguments = told.trigger.serialize()
-    assert arguments["paths"] == [DAY.format("BTCUSDT", 18)]
+    assert arguments["first"] == DAY.format("BTCUSDT", 18)
     again = import_string(path)(**arguments)
     assert again.serialize() == (path, arguments)
 
@@ -134,6 +143,8 @@ def test_it_waits_in_the_triggerer(simulator: Simulator) -> None:
     simulator.clear_requests()
     event = asyncio.run(come_late())
     assert event["status"] == "success"
+    checksums = {request.path for request in simulator.requests if request.path.endswith(".CHECKSUM")}
+    assert checksums == {f"/archive/{DAY.format('BTCUSDT', 18)}.CHECKSUM"}
     found = one.execute_complete({}, event=event, **(told.kwargs or {}))  # type: ignore[typeddict-item]
     assert found == {"count": 2, "paths": [DAY.format("BTCUSDT", day) for day in (17, 18)]}
 
@@ -146,7 +157,7 @@ def test_files_that_are_out_need_no_triggerer() -> None:
 
 
 def test_an_archive_out_of_reach_is_no_file_yet(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_ATTEMPTS", 1)
+    monkeypatch.setitem(ArchiveHttp.__init__.__kwdefaults__, "attempts", 1)  # type: ignore[misc]
     simulator.add_fault("http=503@CHECKSUM")
     assert not poke().is_done
     trigger = deferred(sensor(deferrable=True, poke_interval=0.05)).trigger
@@ -159,12 +170,56 @@ def test_what_waiting_cannot_mend_ends_it(
     simulator: Simulator, set_connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = sensor(deferrable=True)
-    trigger = ArchiveFileTrigger(binance_conn_id="binance_default", paths=[DAY.format("BTCUSDT", 18)], poke_interval=1)
+    trigger = waiting_for(DAY.format("BTCUSDT", 18))
     set_connection("binance_default", conn_type="binance", extra={**extras(simulator), "tesnet": True})
     event = asyncio.run(fired(trigger))
     assert event["status"] == "error"
     with pytest.raises(AirflowFailException, match=r"ConfigError: connection 'binance_default'.*tesnet"):
         one.execute_complete({}, event=event)  # type: ignore[typeddict-item]
+
+
+def test_what_airflow_keeps_of_a_long_wait_is_short(simulator: Simulator) -> None:
+    """Three years of two symbols are 2,000 files."""
+    simulator.add_fault("late-day=2023-11-18")
+    told = deferred(sensor(deferrable=True, start="2023-11-18"))
+    kept = json.dumps(told.trigger.serialize())
+    assert (len(kept) < 500, json.loads(kept)[1]["first"][-14:]) == (True, "2023-11-18.zip")
+
+
+def test_a_connection_that_cannot_be_read_now_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's API server restarts, say; a connection that is not there ends the wait."""
+    read, failures = BaseHook.aget_connection, [RuntimeError("no answer"), ConnectionError("reset")]
+
+    async def hiccup(conn_id: str) -> Any:
+        if failures:
+            raise failures.pop()
+        return await read(conn_id)
+
+    monkeypatch.setattr(BaseHook, "aget_connection", hiccup)
+    assert asyncio.run(fired(waiting_for(DAY.format("BTCUSDT", 18))))["status"] == "success"
+    assert not failures
+    monkeypatch.delenv("AIRFLOW_CONN_BINANCE_DEFAULT")
+    event = asyncio.run(fired(waiting_for(DAY.format("BTCUSDT", 18))))
+    assert (event["status"], "binance_default" in event["message"]) == ("error", True)
+
+
+def test_the_event_loop_reads_no_file(
+    simulator: Simulator, set_connection: Callable[..., None], tmp_path: Path
+) -> None:
+    """The key is in a named pipe that nobody writes yet: other triggers go on meanwhile."""
+    pipe = tmp_path / "key.pem"
+    os.mkfifo(pipe)
+    extra = {**extras(simulator), "private_key": str(pipe)}
+    set_connection("binance_default", conn_type="binance", login="k" * 64, extra=extra)
+
+    async def write_meanwhile() -> Any:
+        waiting = asyncio.create_task(fired(waiting_for(DAY.format("BTCUSDT", 18))))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        await asyncio.to_thread(pipe.write_text, key_pair("ed25519").private)
+        return await waiting
+
+    assert asyncio.run(write_meanwhile())["status"] == "success"
 
 
 @pytest.mark.usefixtures("metadata")
