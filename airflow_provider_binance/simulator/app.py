@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import socket
-import struct
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from airflow_provider_binance.simulator import sockets
 from airflow_provider_binance.simulator.accounts import Accounts, default_account
 from airflow_provider_binance.simulator.archive import Archive
 from airflow_provider_binance.simulator.clock import from_ms, to_ms
@@ -54,7 +53,7 @@ class Server:
         self.lock = threading.RLock()
         self._rest = RestService(exchange, limiter, accounts, self.faults)
         self._files = ArchiveService(self.archive, self.faults)
-        self.streams = StreamService(exchange, limiter)
+        self.streams = StreamService(exchange, limiter, self.faults)
         # Appended to line by line for as long as the server lives.
         self._log_file = None if log_path is None else log_path.open("a", encoding="utf-8")
         # One worker: answers are computed one after another, off the event loop.
@@ -223,10 +222,9 @@ class Server:
 def _drop(http_request: web.Request, *, reset: bool = False) -> web.StreamResponse:
     """Close the connection without an answer; with ``reset`` the peer sees a reset."""
     transport = http_request.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        if reset and connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if transport is not None and reset:
+        sockets.reset(transport)
+    elif transport is not None:
         transport.abort()
     return web.Response()
 

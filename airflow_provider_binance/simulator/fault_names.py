@@ -26,6 +26,15 @@ COUNTED = frozenset(
 VALUED = frozenset(
     {"http", "latency", "jitter", "hang", "slow-body", "418", "clock-skew", "wrong-date", "short-listing"}
 )
+# Strike websocket connections. Those with a value take VALUE[:COUNT], the others [COUNT].
+STREAM_CUT, STREAM_RESET = "stream-cut", "stream-reset"
+STREAM_STALL, STREAM_BURST, SERVER_SHUTDOWN = "stream-stall", "stream-burst", "server-shutdown"
+STREAM_GAP, STREAM_DUPLICATES, STREAM_DISORDER = "stream-gap", "stream-duplicates", "stream-disorder"
+STREAM_SILENT, NO_CLOSE = "stream-silent", "no-close"
+CONNECTION_FAULTS = frozenset({STREAM_CUT, STREAM_RESET, STREAM_STALL, STREAM_BURST, SERVER_SHUTDOWN})
+EVENT_FAULTS = frozenset({STREAM_GAP, STREAM_DUPLICATES, STREAM_DISORDER, STREAM_SILENT, NO_CLOSE})
+COUNTED |= {STREAM_DUPLICATES, STREAM_DISORDER, STREAM_SILENT, NO_CLOSE}
+VALUED |= CONNECTION_FAULTS | {STREAM_GAP}
 # Take a series and a range; the sources that lack those rows.
 MISSING_FROM = {
     "missing-rest": frozenset({"rest"}),

@@ -33,6 +33,16 @@ name                 VALUE                effect
 ``late-month``       YYYY-MM              monthly files of that month are not out, and not listed
 ``stale-listing``    YYYY-MM-DD           listings show what was out at the beginning of that day; files are served
 ``short-listing``    entries              listings end after so many entries, and say that they are complete
+``stream-cut``       seconds              a connection so old (simulated time) ends in the middle of its next event
+``stream-reset``     seconds              a connection so old is reset
+``stream-stall``     seconds              nothing comes for so long, no pong either, and what was to come is lost
+``stream-burst``     seconds              events are held back for so long and come at once
+``server-shutdown``  seconds              a ``serverShutdown`` is announced; so much later the connection is closed
+``stream-gap``       events               so many events in a row are missing; COUNT defaults to 1
+``stream-duplicates``                     every tenth event comes twice
+``stream-disorder``                       every tenth event comes after the one that follows it
+``stream-silent``                         events do not come, while the subscription is acknowledged
+``no-close``                              closed klines do not come
 ``missing-rest``     SERIES               rows are missing from REST
 ``missing-archive``  SERIES               rows are missing from daily and monthly files
 ``missing-monthly``  SERIES               rows are missing from monthly files
@@ -52,6 +62,10 @@ SERIES is ``[MARKET:]SYMBOL:INTERVAL:START..END``, half-open, ISO times in UTC; 
 ``trades`` or ``aggTrades``; ``*`` means all of them. A ``halt`` is one of all intervals. These, and those that take a
 day or a month, have no COUNT; with PATH those from ``duplicated`` on are limited to files with it in their key, as
 ``@/monthly/``.
+
+Faults from ``stream-cut`` to ``server-shutdown`` strike each connection once; PATH is a part of its path with its
+streams behind it. For those of events it is a part of the path with the event's own stream behind it, as
+``@/um/market/ws/btcusdt@aggTrade``. Handshakes suffer the faults of requests.
 """
 
 from __future__ import annotations
@@ -72,6 +86,7 @@ from airflow_provider_binance.simulator.fault_names import (
     MISSING_FROM,
     NAMES,
     STALE_LISTING,
+    STREAM_GAP,
     VALUED,
     VOIDED,
 )
@@ -91,10 +106,17 @@ class Fault:
     value: float | None = None
     remaining: int | None = None
     path: str = ""
+    # How many events it has looked at.
+    seen: int = 0
 
-    def matches(self, request: Request) -> bool:
-        """Whether it would strike this request."""
-        return self.remaining != 0 and self.path in request.path
+    def matches(self, path: str) -> bool:
+        """Whether it would strike a request, a connection or an event of that path."""
+        return self.remaining != 0 and self.path in path
+
+    def use(self) -> None:
+        """Count it as used."""
+        if self.remaining is not None:
+            self.remaining -= 1
 
 
 @dataclass(frozen=True)
@@ -138,7 +160,8 @@ class Faults:
         elif name in VALUED:
             value, _, count = argument.partition(":")
             # A second ban while the first lasts would have no end, so one is the default.
-            count = count or ("1" if name == "418" else "")
+            # So would a gap.
+            count = count or ("1" if name in ("418", STREAM_GAP) else "")
             try:
                 self._faults.append(Fault(name, float(value), int(count) if count else None, path))
             except ValueError:
@@ -161,11 +184,14 @@ class Faults:
     def take(self, name: str, request: Request) -> Fault | None:
         """The fault of that name that strikes this request, counted as used; None if there is none."""
         for fault in self._faults:
-            if fault.name == name and fault.matches(request):
-                if fault.remaining is not None:
-                    fault.remaining -= 1
+            if fault.name == name and fault.matches(request.path):
+                fault.use()
                 return fault
         return None
+
+    def among(self, names: frozenset[str]) -> list[Fault]:
+        """The faults of these names that are not used up."""
+        return [fault for fault in self._faults if fault.name in names and fault.remaining != 0]
 
     def number(self, name: str, request: Request) -> float | None:
         """The value of the fault that strikes this request."""

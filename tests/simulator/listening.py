@@ -41,7 +41,9 @@ class Listener:
         """The close code, once everything before it was read."""
         while True:
             message = await self.socket.receive(timeout=SECONDS)
-            if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                return int(message.data)
+            if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
                 return self.socket.close_code
 
     async def is_silent(self, seconds: float = 0.3) -> bool:

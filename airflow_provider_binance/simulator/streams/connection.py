@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from aiohttp import WSMsgType, web
 
 from airflow_provider_binance.simulator.clock import SimulatedClock
+from airflow_provider_binance.simulator.faults import Faults
+from airflow_provider_binance.simulator.sockets import reset
 from airflow_provider_binance.simulator.streams.gate import MessageCounter
 from airflow_provider_binance.simulator.streams.liveliness import Liveliness
 from airflow_provider_binance.simulator.streams.records import ConnectionRecord
 from airflow_provider_binance.simulator.streams.reel import Reel
 from airflow_provider_binance.simulator.streams.session import POLICY, Session
+from airflow_provider_binance.simulator.streams.trouble import Trouble
 
 GOING_AWAY, ABNORMAL = 1001, 1006
 # More than so many bytes unsent, and the events wait: they are made when they can be sent.
@@ -23,7 +26,6 @@ FRAMES_AT_ONCE = 2000
 # How long it rests between two looks at the clock, in real seconds.
 SHORTEST_REST, LONGEST_REST = 0.005, 0.05
 SHORTEST_REEL_US, LONGEST_REEL_US = 1_000_000, 60_000_000
-CLOSE_SECONDS = 2.0
 
 ReelMaker = Callable[["Connection", int, int], "asyncio.Future[Reel]"]
 
@@ -34,9 +36,10 @@ class Surroundings:
 
     clock: SimulatedClock
     make_reel: ReelMaker
-    # Says whether the address is to be disconnected for this message.
+    # Says whether one more message may come; and hears of a connection that sent one too many.
     allows: Callable[[MessageCounter], bool]
     strike: Callable[[Connection], None]
+    faults: Faults
 
 
 class Connection:
@@ -58,6 +61,7 @@ class Connection:
         self._clock = surroundings.clock
         self._messages = MessageCounter(record.market)
         self._life = Liveliness(record.market, record.opened_ms, time.monotonic())
+        self._trouble = Trouble(surroundings.faults, record)
         self._sets = 0
         # Everything before this moment has been sent.
         self._until_us = record.opened_ms * 1000
@@ -75,7 +79,9 @@ class Connection:
         try:
             await self._receive()
         finally:
-            sender.cancel()
+            # One that closes has a last word to say.
+            if self.record.closed_by != "server":
+                sender.cancel()
             (failure,) = await asyncio.gather(sender, return_exceptions=True)
             code = self._socket.close_code
             by = "client" if code not in (None, ABNORMAL) else "network"
@@ -100,9 +106,9 @@ class Connection:
                 self._around.strike(self)
                 await self.close(POLICY, "Too many requests")
                 return
-            if message.type is WSMsgType.PING:
+            if message.type is WSMsgType.PING and not self._is_stalled():
                 await self._socket.pong(message.data)
-            elif message.type is WSMsgType.TEXT:
+            elif message.type is WSMsgType.TEXT and not self._is_stalled():
                 self.record.requests.append(message.data)
                 reply = self.session.handle(message.data)
                 self.record.streams[:] = self.session.streams
@@ -120,7 +126,12 @@ class Connection:
             while not self._socket.closed and not self._transport.is_closing():
                 if not await self._stay_alive():
                     return
-                await self._send_due()
+                if self._trouble.holds(self._clock.now_ms()):
+                    pass
+                elif self._is_stalled():
+                    self._until_us = max(self._until_us, self._now_us())
+                else:
+                    await self._send_due()
                 await asyncio.sleep(self._rest())
         except ConnectionError:
             # The reader sees the end, too, and records it.
@@ -128,13 +139,24 @@ class Connection:
 
     async def _stay_alive(self) -> bool:
         now_ms, seconds = self._clock.now_ms(), time.monotonic()
+        notice = self._trouble.look(now_ms)
+        if notice is not None:
+            form = '{{"stream":"!serverShutdown","data":{}}}' if self.session.combined else "{}"
+            await self._socket.send_str(form.format(notice))
+        if self._trouble.is_reset:
+            self.record.close(now_ms, "network", ABNORMAL, "reset")
+            reset(self._transport)
+            return False
+        if self._trouble.is_over(now_ms):
+            await self.close(GOING_AWAY, "Server shutdown")
+            return False
         if self._life.is_old(now_ms):
             await self.close(GOING_AWAY, "24 hours are over")
             return False
         if self._life.is_silent(now_ms, seconds):
             await self.close(POLICY, "Pong timeout")
             return False
-        payload = self._life.ping(now_ms, seconds)
+        payload = None if self._is_stalled() else self._life.ping(now_ms, seconds)
         if payload is not None:
             self.record.pings += 1
             await self._socket.ping(payload)
@@ -160,10 +182,25 @@ class Connection:
                 stop = reel.place(until_us)
             self._until_us = until_us
             if stop > first:
-                self._transport.write(b"".join(reel.frames[first:stop]))
-                self.record.sent += stop - first
+                frames = self._trouble.spoiled(reel, first, stop)
+                self.record.sent += len(frames)
+                if frames and self._trouble.is_cut:
+                    self._cut(frames)
+                    return
+                self._transport.write(b"".join(frames))
                 # Let others have a turn.
                 await asyncio.sleep(0)
+
+    def _cut(self, frames: list[bytes]) -> None:
+        """End in the middle of a frame."""
+        self.record.sent -= 1
+        self.record.close(self._clock.now_ms(), "network", ABNORMAL, "cut")
+        whole, last = b"".join(frames[:-1]), frames[-1]
+        self._transport.write(whole + last[: len(last) // 2])
+        self._transport.close()
+
+    def _is_stalled(self) -> bool:
+        return self._trouble.stalls(self._clock.now_ms())
 
     async def _next_reel(self) -> None:
         version = self._version

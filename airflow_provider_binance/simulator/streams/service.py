@@ -10,6 +10,7 @@ from typing import cast
 from aiohttp import web
 
 from airflow_provider_binance.simulator.exchange import Exchange
+from airflow_provider_binance.simulator.faults import Faults
 from airflow_provider_binance.simulator.limits import POOL_OF_MARKET, WeightLimiter
 from airflow_provider_binance.simulator.streams import names, routes
 from airflow_provider_binance.simulator.streams.connection import Connection, Surroundings
@@ -32,9 +33,10 @@ BANNED = Answer(418, b"", {"Retry-After": "120"})
 class StreamService:
     """Serves the streams of all markets."""
 
-    def __init__(self, exchange: Exchange, limiter: WeightLimiter) -> None:
+    def __init__(self, exchange: Exchange, limiter: WeightLimiter, faults: Faults) -> None:
         self._exchange = exchange
         self._limiter = limiter
+        self._faults = faults
         self._clock = exchange.clock
         self._feed = Feed(exchange)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="streams")
@@ -59,7 +61,7 @@ class StreamService:
         pool, now_ms = POOL_OF_MARKET[route.market], self._clock.now_ms()
         if self._limiter.is_banned(request.remote, pool, now_ms):
             return Answer(BANNED.status, BANNED.body, dict(BANNED.headers))
-        if not self.gate.admits(request.remote, route.market, self._pace_ms()):
+        if not self.gate.admits(request.remote, route.market, self.pace_ms()):
             return Answer(TOO_MANY_ATTEMPTS.status, TOO_MANY_ATTEMPTS.body, dict(TOO_MANY_ATTEMPTS.headers))
         return None
 
@@ -77,6 +79,7 @@ class StreamService:
             lambda connection, start_us, stop_us: self._make(route, connection, start_us, stop_us),
             self._allows,
             self._strike,
+            self._faults,
         )
         transport = cast("asyncio.Transport", http_request.transport)
         await Connection(socket, transport, session, record, surroundings).serve()
@@ -123,9 +126,9 @@ class StreamService:
 
     def _strike(self, connection: Connection) -> None:
         record = connection.record
-        if self.gate.strike(record.address, record.market, self._pace_ms()):
+        if self.gate.strike(record.address, record.market, self.pace_ms()):
             self._limiter.ban(record.address, POOL_OF_MARKET[record.market], self._clock.now_ms())
 
-    def _pace_ms(self) -> float:
+    def pace_ms(self) -> float:
         """A clock that runs as fast as the simulated one, but never slower than the real one."""
         return (time.monotonic() - self._started) * 1000 * max(1.0, self._clock.speed)
