@@ -14,7 +14,7 @@ from typing import Any
 from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
-from airflow_provider_binance.store import sqlite_rows
+from airflow_provider_binance.store import sqlite_incoming, sqlite_rows
 from airflow_provider_binance.store.schema import quoted
 from airflow_provider_binance.store.sqlite_dialect import SqliteDialect, teach
 
@@ -186,6 +186,7 @@ class SqliteStore(SqliteDialect):
                 time.sleep(0.02)
 
     def _lock(self, dataset: Dataset, series: Series) -> None:
+        sqlite_incoming.let_go(self._db)
         # SQLite has one writer per file, so the lock of the file is the lock of every series.
         self._db.execute("BEGIN IMMEDIATE")
 
