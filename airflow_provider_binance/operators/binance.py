@@ -72,6 +72,7 @@ class BinanceLoadOperator(IngestOperator):
         confirm: also load anew, from the archive, what so far rests on REST alone.
         republished: whether `confirm` also reads files again that were published anew; asks the listing per series.
         jobs: parallel downloads.
+        connections: how many series are written at once, each over a connection of its own (SQLite: always one).
         priority: class of the weight budget: `live`, `repair`, `daily` or `backfill`.
         binance_conn_id: connection of type `binance`.
         store_conn_id: connection of type `postgres` or `sqlite`: the ingest database.
@@ -83,7 +84,7 @@ class BinanceLoadOperator(IngestOperator):
     """
 
     template_fields: Sequence[str] = (
-        *IngestOperator.template_fields, "source", "reload", "confirm", "republished",
+        *IngestOperator.template_fields, "source", "reload", "confirm", "republished", "connections",
     )  # fmt: skip
     ui_color = "#f5dd90"
 
@@ -96,6 +97,7 @@ class BinanceLoadOperator(IngestOperator):
         reload: bool | str = False,
         confirm: bool | str = False,
         republished: bool | str = True,
+        connections: int | str = 1,
         priority: str = "backfill",
         **kwargs: Any,
     ) -> None:
@@ -104,6 +106,7 @@ class BinanceLoadOperator(IngestOperator):
         self.reload = reload
         self.confirm = confirm
         self.republished = republished
+        self.connections = connections
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load the window and return the report.
@@ -132,6 +135,7 @@ class BinanceLoadOperator(IngestOperator):
                     confirm=truth("confirm", self.confirm),
                     republished=truth("republished", self.republished),
                     jobs=whole("jobs", self.jobs),
+                    connections=whole("connections", self.connections),
                     run_ref=run_ref(context),
                 )
             except IngestError as error:
