@@ -110,6 +110,12 @@ class SqliteStore(SqliteDialect):
                 f"the store {self.url} is not available now: {error}. {free:,} bytes are free in {self.path.parent}: "
                 f"make room there, or lift its quota"
             )
+        if code in _BUSY:
+            return StoreUnavailableError(
+                f"the store {self.url} is not available now ({error}): another process has been writing to it for more "
+                f"than {BUSY_SECONDS:g} s. What was committed stays; run the same again when that one is through, or "
+                f"use PostgreSQL, where several may write at once"
+            )
         if code in _UNAVAILABLE:
             return StoreUnavailableError(f"the store {self.url} is not available now: {error}")
         return StoreError(f"the store {self.url} cannot do this: {error}")

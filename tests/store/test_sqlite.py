@@ -269,3 +269,34 @@ def test_a_database_in_utf_16_is_served(path: Path) -> None:
     with open_store(path) as store:
         assert store.write(loaded(range(100))) == WriteResult(100, 100)
         assert store.write(loaded(range(100))) == WriteResult(100, rows_unchanged=100)
+
+
+def test_waiting_for_another_writer_ends_clear(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says who is waited for and what to do, exit status 5, nothing half done; later it goes through."""
+    from airflow_provider_binance.cli import main
+
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    path = tmp_path / "busy.db"
+    store = open_store(path)
+    store.write(klines(0, 10))
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for work in (
+            lambda: store.write(klines(10, 20)),
+            lambda: store.record_coverage("klines", SERIES, klines(10, 20).coverage),
+            lambda: store.forget(SERIES, *EVER),
+        ):
+            with pytest.raises(
+                StoreUnavailableError, match=r"another process has been writing to it for more than 0.1 s"
+            ):
+                work()
+        words = ["forget", "--store", f"sqlite:///{path}", "--market", "spot", "--symbol", "*", "--yes"]
+        assert main(words) == 5
+        assert "run the same again when that one is through" in capsys.readouterr().err
+        assert store.audit(SERIES, *EVER).rows == 10
+        other.execute("ROLLBACK")
+    other.close()
+    assert store.write(klines(10, 20)).rows_inserted == 10
+    store.close()
