@@ -94,6 +94,11 @@ class CoverageRange:
     checked_at_us: int = 0
     next_check_at_us: int | None = None
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether it is complete, and no archive file has confirmed it."""
+        return self.state is State.COMPLETE and not self.confirmed_by
+
 
 #: A row in the order of the columns that it has: times in µs, decimals as canonical text, integers and booleans as int.
 Row = tuple[int | str | None, ...]
