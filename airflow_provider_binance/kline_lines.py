@@ -24,7 +24,6 @@ _TIME_DIGITS = (13, 16)
 #: A trade count of more digits is none, and no database takes it.
 _MOST_COUNT_DIGITS = 18
 _ZERO, _MINUS, _POINT = b"0-."
-_EIGHT_ZEROS = int.from_bytes(b"0" * 8)
 #: Bytes searched for commas at a time: what that takes besides stays small.
 _BLOCK = 1024 * 1024
 
@@ -50,12 +49,7 @@ class Lines:
         """
         import numpy as np
 
-        buffer = np.frombuffer(text, np.uint8)
-        blocks = [
-            (np.flatnonzero(buffer[at : at + _BLOCK] < _MINUS) + at).astype(np.int32)
-            for at in range(0, len(text), _BLOCK)
-        ]
-        places = np.concatenate([*blocks, np.array([len(text)], np.int32)]).reshape(-1, FIELDS)
+        buffer, places = ends_of_fields(text, FIELDS)
         starts = np.append(np.int32(0), places[:-1, -1] + np.int32(1))
         widths = np.diff(places, axis=1) - 1  # of the fields behind the first
         if widths.min() < 1 or (buffer[places[:, :-1][widths == 1] + 1] < _ZERO).any():
@@ -65,7 +59,7 @@ class Lines:
             raise ValueError(f"open time {text[:digits].decode()!r} is neither milliseconds nor microseconds")
         if (places[:, _OPEN] - starts != digits).any():
             raise ValueError("milliseconds and microseconds are mixed")
-        opens_ms, size_ms = _milliseconds(buffer, starts), interval.size_us // 1000
+        opens_ms, size_ms = numbers_at(buffer, starts, _TIME_DIGITS[0]), interval.size_us // 1000
         regular = np.zeros(len(places), np.bool_)
         if not interval.is_calendar:
             # Two slices of such a line are all that is ever needed of it, so that its other widths must be sound too.
@@ -73,7 +67,7 @@ class Lines:
                 (widths[:, _CLOSE - 1] == digits) & (widths[:, _COUNT - 1] <= _MOST_COUNT_DIGITS) & (widths[:, -1] == 1)
             )
             closes = np.minimum(places[:, _CLOSE - 1] + 1, len(text) - _TIME_DIGITS[0])
-            regular &= _milliseconds(buffer, closes) - opens_ms == size_ms - 1
+            regular &= numbers_at(buffer, closes, _TIME_DIGITS[0]) - opens_ms == size_ms - 1
         lines = cls(text, places, regular, digits)
         if not interval.is_calendar and (np.diff(opens_ms) == size_ms).all():
             first = int(opens_ms[0]) * 1000
@@ -126,43 +120,28 @@ class Lines:
         text = self.text
         return [text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
-    def canonical(self) -> list[list[str]] | None:
-        """Of regular lines: their fields slot by slot, from `open` to the last but the unused one, with decimals as
-        canonical text; None where `canonical_ends` is."""
-        if (ends := self.canonical_ends()) is None:
-            return None
-        base = int(self.places[0, _OPEN]) - self._digits
-        text = self.text[base : int(self.places[-1, -1])].decode("ascii")
-        bounds = zip((self.places[:, :-2].T + (1 - base)).tolist(), (ends.T - base).tolist(), strict=True)
-        return [[text[start:end] for start, end in zip(*slot, strict=True)] for slot in bounds]
-
-    def canonical_ends(self) -> Places | None:
-        """Of regular lines: where their fields end, slot by slot as in `canonical`, decimals where their canonical text
-        does; None if a sign, a leading zero or many decimals ask for more than to cut the zeros behind a point."""
+    def canonical(self) -> list[str] | None:
+        """The fields of regular lines, eleven to a line (without the unused last one), with decimals as canonical text;
+        None if a sign, a leading zero or a number without point asks for more than to cut the zeros behind points."""
         import numpy as np
 
         base, end = int(self.places[0, _OPEN]) - self._digits, int(self.places[-1, -1])
-        text = self.text[base:end]
+        text = self.text[base:end].replace(b"\n", b",")
         buffer = np.frombuffer(text, np.uint8)
-        places = self.places - np.int32(base)
-        starts = (places[:, [slot - 1 for slot in _DECIMALS]] + 1).ravel()
-        last = (places[:, _DECIMALS] - 1).ravel()
-        first = buffer[starts]
-        if (first < _ZERO).any() or ((first == _ZERO) & (buffer[starts + 1] >= _ZERO)).any():
+        places = self.places.T - np.int32(base)
+        starts, ends = (places[[slot - back for slot in _DECIMALS]].ravel() for back in (1, 0))
+        first, second = buffer[starts + 1], buffer[starts + 2]
+        if text.count(b".") != len(starts) or (first < _ZERO).any() or ((first == _ZERO) & (second != _POINT)).any():
             return None
-        # The last eight bytes up to each end as one number, whose size tells how many of them are zeros.
-        eight = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))[last - 7] ^ np.uint64(_EIGHT_ZEROS)
-        zeros = np.zeros(len(last), np.uint8)
-        for bits in range(0, 64, 8):
-            zeros += eight < np.uint64(1 << bits)
-        if text.count(b".") < len(last):
-            zeros[~np.logical_or.reduceat(buffer == _POINT, starts)] = 0
-        last -= zeros
-        if (buffer[last[zeros == 8]] == _ZERO).any():
-            return None
-        ends = self.places[:, 1:-1].copy()
-        ends[:, [slot - 1 for slot in _DECIMALS]] = (last + (buffer[last] != _POINT) + base).reshape(-1, len(_DECIMALS))
-        return ends
+        kept, last = np.ones(len(buffer), np.bool_), ends - 1
+        while len(last):
+            kept[last[buffer[last] == _POINT]] = False
+            last = last[buffer[last] == _ZERO]
+            kept[last] = False
+            last = last - 1
+        unused = places[-2]
+        kept[unused] = kept[unused + 1] = False
+        return buffer[kept].tobytes().decode("ascii").split(",")
 
 
 def check_widths(close_time: bytes | str, trade_count: bytes | str) -> None:
@@ -180,12 +159,23 @@ def no_lines() -> Lines:
     return Lines(b"", np.empty((0, FIELDS), np.int32), np.empty(0, np.bool_), _TIME_DIGITS[0])
 
 
-def _milliseconds(buffer: NDArray[np.uint8], places: Places) -> NDArray[np.int64]:
-    """The numbers whose thirteen digits begin at `places`: milliseconds, or the greater part of microseconds."""
+def ends_of_fields(text: bytes, fields: int) -> tuple[NDArray[np.uint8], Places]:
+    """The bytes of plain lines, and for each line where its fields end. Raises ValueError if they do not come out."""
+    import numpy as np
+
+    buffer = np.frombuffer(text, np.uint8)
+    blocks = [
+        (np.flatnonzero(buffer[at : at + _BLOCK] < _MINUS) + at).astype(np.int32) for at in range(0, len(text), _BLOCK)
+    ]
+    return buffer, np.concatenate([*blocks, np.array([len(text)], np.int32)]).reshape(-1, fields)
+
+
+def numbers_at(buffer: NDArray[np.uint8], places: Places, digits: int) -> NDArray[np.int64]:
+    """The numbers of so many digits that begin at `places`."""
     import numpy as np
 
     numbers = np.zeros(len(places), np.int64)
-    for digit in range(_TIME_DIGITS[0]):
+    for digit in range(digits):
         numbers *= 10
         numbers += buffer[places + digit]
-    return numbers - int("1" * _TIME_DIGITS[0]) * _ZERO
+    return numbers - int("1" * digits) * _ZERO

@@ -135,6 +135,22 @@ class Interval:
         return self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Instants(Interval):
+    """The time of a dataset without intervals, such as trades: every microsecond is an instant, and none is awaited.
+
+    `rows_per_day` is what is expected of the series, so that `count` can be priced; no row follows from it.
+    """
+
+    name: str = ""
+    size_us: int = 1
+    rows_per_day: float = 0.0
+
+    def count(self, start_us: int, end_us: int) -> int:
+        """About how many rows lie in `[start_us, end_us)`."""
+        return max(0, math.ceil((end_us - start_us) * self.rows_per_day / DAY_US))
+
+
 def _fixed(name: str, size_us: int, anchor_us: int = 0, markets: tuple[Market, ...] = tuple(Market)) -> Interval:
     return Interval(name, size_us, anchor_us, markets)
 
@@ -152,6 +168,14 @@ INTERVALS: dict[str, Interval] = {
         _fixed("1M", 28 * DAY_US),
     )
 }
+
+
+_INSTANTS = Instants()
+
+
+def grid_of(interval: str) -> Interval:
+    """The grid of a series: of its interval's open times, or of all instants where it has no interval."""
+    return INTERVALS[interval] if interval else _INSTANTS
 
 
 def parse_interval(text: str, market: Market | None = None) -> Interval:

@@ -37,6 +37,40 @@ class Kline(NamedTuple):
     taker_buy_contracts: Decimal | None = None
 
 
+class AggTrade(NamedTuple):
+    """One aggregate trade, in the column order of the table `agg_trades`.
+
+    Quantities of cm are contracts. `normal_quantity` is what um's REST and streams say (the archive does not), and
+    `is_best_match` is of spot. An aggregate that spot has withdrawn has price and quantity 0 and trade ids −1.
+    """
+
+    market: str
+    symbol: str
+    agg_trade_id: int
+    price: Decimal
+    quantity: Decimal
+    normal_quantity: Decimal | None
+    first_trade_id: int
+    last_trade_id: int
+    trade_time: datetime
+    is_buyer_maker: bool
+    is_best_match: bool | None = None
+
+
+class Trade(NamedTuple):
+    """One trade, in the column order of the table `trades`. cm has its quantity in contracts, and `base_quantity`."""
+
+    market: str
+    symbol: str
+    trade_id: int
+    price: Decimal
+    quantity: Decimal
+    quote_quantity: Decimal | None
+    base_quantity: Decimal | None
+    trade_time: datetime
+    is_buyer_maker: bool
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Series:
     """What is loaded as one line through time: `(market, dataset, symbol, interval)`, interval `''` if it has none."""
@@ -94,22 +128,13 @@ class CoverageRange:
     checked_at_us: int = 0
     next_check_at_us: int | None = None
 
-    @property
-    def is_provisional(self) -> bool:
-        """Whether it is complete, and no archive file has confirmed it."""
-        return self.state is State.COMPLETE and not self.confirmed_by
 
+class Fields(NamedTuple):
+    """Some rows as one flat list of values, `width` to a row. `columns` makes of them what the table's columns take, in
+    SQL that both the rows and SQLite understand: `{0}` is a row's first value."""
 
-#: A row in the order of the columns that it has: times in µs, decimals as canonical text, integers and booleans as int.
-Row = tuple[int | str | None, ...]
-
-
-class Image(NamedTuple):
-    """So many rows as the bytes of an SQLite database, in its table `rows`. `columns` says in SQL what the columns of
-    the rows are there."""
-
-    data: bytes
-    rows: int
+    values: Sequence[int | str | None]
+    width: int
     columns: tuple[str, ...]
 
 
@@ -125,7 +150,7 @@ class Rows(Protocol):
 
     @property
     def copy_columns(self) -> tuple[str, ...]:
-        """The columns of `copy_chunks`."""
+        """The columns of `copy_chunks`; the day column is one of them, where the dataset has one."""
 
     def __len__(self) -> int: ...
 
@@ -140,15 +165,18 @@ class Rows(Protocol):
     def times_us(self) -> Sequence[int]:
         """The time of every row, ascending."""
 
+    def key_bounds(self) -> tuple[int, int]:
+        """Least and greatest value of the first column of the key."""
+
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text (delimiter `,`, newline at each end): `series_id`, then `copy_columns`; times as ISO text and
         offset."""
 
-    def sqlite_chunks(self, *, images: int) -> Generator[Image | list[Row]]:
-        """The rows of `tuples`, a few thousand at a time; as images where these can be made, at most so many."""
+    def fields(self) -> Generator[Fields]:
+        """The rows of `tuples`, a few thousand at a time, in the form that takes the least work to make."""
 
-    def tuples(self) -> Iterable[Row]:
-        """A tuple per row in `columns` order."""
+    def tuples(self) -> Iterable[tuple[int | str | None, ...]]:
+        """A tuple per row in `columns` order: times as integer µs, decimals as canonical text, integers as int."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import Market
+from airflow_provider_binance.market import DAY_US, Market
 
 
 class Kind(StrEnum):
@@ -88,8 +88,31 @@ class RestPaging:
 
 
 @dataclass(frozen=True, slots=True)
+class IdPaging:
+    """How one market's REST route is paged by id: every page but the first is asked for by `fromId`.
+
+    `fields` names the JSON fields of a row and the columns that they fill. `reach_us` is how far back the route goes,
+    None: all the way. `newest` is the route whose newest rows tell where history ends. `is_dear`: a row weighs so much
+    that only what the archive lacks is asked for, unless REST is forced.
+    """
+
+    path: str
+    limit: int
+    fields: Mapping[str, str]
+    newest: str
+    reach_us: int | None = None
+    needs_key: bool = False
+    is_dear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
-    """One dataset: its table is called as it is."""
+    """One dataset: its table is called as it is.
+
+    `by_id` says how REST is paged where that goes by id, `archive_fields` what the fields of an archive line are where
+    they differ from market to market (None: not kept). `contiguous` names the markets whose ids have no holes.
+    `day_column` is the UTC day of the time column: PostgreSQL partitions the table by it, and there it joins the key.
+    """
 
     name: str
     number: int
@@ -103,6 +126,14 @@ class Dataset:
     rest: Mapping[Market, RestPaging] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     rollup: Rollup | None = None
+    by_id: Mapping[Market, IdPaging] = field(default_factory=dict)
+    archive_fields: Mapping[Market, tuple[str | None, ...]] = field(default_factory=dict)
+    contiguous: frozenset[Market] = frozenset()
+    day_column: str | None = None
+
+    def rest_path(self, market: Market) -> str:
+        """The route that brings rows of `market`."""
+        return self.by_id[market].path if market in self.by_id else self.rest[market].path
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -164,7 +195,105 @@ KLINES = Dataset(
     rollup=Rollup("open", "high", "low", "close", "trade_count"),
 )  # fmt: skip
 
-_DATASETS: dict[str, Dataset] = {KLINES.name: KLINES}
+#: Futures' aggregates are served so far back, by time and by id (measured: −4166 beyond it).
+_AGGREGATES_REACH_US = 2 * DAY_US
+
+_SPOT_AGGREGATE = {
+    "a": "agg_trade_id", "p": "price", "q": "quantity", "f": "first_trade_id", "l": "last_trade_id", "T": "trade_time",
+    "m": "is_buyer_maker", "M": "is_best_match",
+}  # fmt: skip
+_CM_AGGREGATE = {name: column for name, column in _SPOT_AGGREGATE.items() if name != "M"}
+_UM_AGGREGATE = {**_CM_AGGREGATE, "nq": "normal_quantity"}
+
+AGG_TRADES = Dataset(
+    name="agg_trades",
+    number=2,
+    markets=tuple(Market),
+    columns=(
+        Column("agg_trade_id", Kind.INTEGER),
+        Column("price", Kind.DECIMAL),
+        Column("quantity", Kind.DECIMAL),
+        Column("normal_quantity", Kind.DECIMAL, nullable=True),
+        Column("first_trade_id", Kind.INTEGER),
+        Column("last_trade_id", Kind.INTEGER),
+        Column("trade_time", Kind.TIME),
+        Column("is_buyer_maker", Kind.BOOLEAN),
+        Column("is_best_match", Kind.BOOLEAN, nullable=True),
+    ),
+    key=("agg_trade_id",),
+    time_column="trade_time",
+    continuity=Continuity.ID,
+    has_interval=False,
+    archive_folder="aggTrades",
+    by_id={
+        Market.SPOT: IdPaging("/api/v3/aggTrades", 1000, _SPOT_AGGREGATE, newest="/api/v3/aggTrades"),
+        Market.UM: IdPaging(
+            "/fapi/v1/aggTrades", 1000, _UM_AGGREGATE, newest="/fapi/v1/aggTrades", reach_us=_AGGREGATES_REACH_US
+        ),
+        Market.CM: IdPaging(
+            "/dapi/v1/aggTrades", 1000, _CM_AGGREGATE, newest="/dapi/v1/aggTrades", reach_us=_AGGREGATES_REACH_US
+        ),
+    },
+    archive_fields={
+        Market.SPOT: tuple(_SPOT_AGGREGATE.values()),
+        Market.UM: tuple(_CM_AGGREGATE.values()),
+        Market.CM: tuple(_CM_AGGREGATE.values()),
+    },
+    # Aggregates that spot has withdrawn stay, with price and quantity 0 and trade ids −1.
+    rules=(Rule(None, "price"), Rule(None, "quantity"), Rule("first_trade_id", "last_trade_id")),
+    contiguous=frozenset(Market),
+    day_column="trade_day",
+)
+
+_SPOT_TRADE = {
+    "id": "trade_id", "price": "price", "qty": "quantity", "quoteQty": "quote_quantity", "time": "trade_time",
+    "isBuyerMaker": "is_buyer_maker",
+}  # fmt: skip
+_CM_TRADE = {"baseQty" if name == "quoteQty" else name: column for name, column in _SPOT_TRADE.items()}
+_CM_TRADE["baseQty"] = "base_quantity"
+
+TRADES = Dataset(
+    name="trades",
+    number=3,
+    markets=tuple(Market),
+    columns=(
+        Column("trade_id", Kind.INTEGER),
+        Column("price", Kind.DECIMAL),
+        Column("quantity", Kind.DECIMAL),
+        Column("quote_quantity", Kind.DECIMAL, nullable=True),
+        Column("base_quantity", Kind.DECIMAL, nullable=True),
+        Column("trade_time", Kind.TIME),
+        Column("is_buyer_maker", Kind.BOOLEAN),
+    ),
+    key=("trade_id",),
+    time_column="trade_time",
+    continuity=Continuity.ID,
+    has_interval=False,
+    archive_folder="trades",
+    by_id={
+        Market.SPOT: IdPaging("/api/v3/historicalTrades", 1000, _SPOT_TRADE, newest="/api/v3/trades"),
+        # The route goes back a month; where in it a time lies, only the aggregates tell.
+        Market.UM: IdPaging(
+            "/fapi/v1/historicalTrades", 500, _SPOT_TRADE, newest="/fapi/v1/trades", reach_us=_AGGREGATES_REACH_US,
+            needs_key=True, is_dear=True,
+        ),
+        Market.CM: IdPaging(
+            "/dapi/v1/historicalTrades", 500, _CM_TRADE, newest="/dapi/v1/trades", reach_us=_AGGREGATES_REACH_US,
+            needs_key=True, is_dear=True,
+        ),
+    },
+    archive_fields={
+        Market.SPOT: (*_SPOT_TRADE.values(), None),
+        Market.UM: tuple(_SPOT_TRADE.values()),
+        Market.CM: tuple(_CM_TRADE.values()),
+    },
+    rules=tuple(Rule(None, name) for name in ("price", "quantity", "quote_quantity", "base_quantity")),
+    # On futures ids are burnt by the prevention of self-trades, 20,000 on a day of one symbol.
+    contiguous=frozenset({Market.SPOT}),
+    day_column="trade_day",
+)  # fmt: skip
+
+_DATASETS: dict[str, Dataset] = {entry.name: entry for entry in (KLINES, AGG_TRADES, TRADES)}
 
 
 def datasets() -> tuple[Dataset, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import DAY_US, SECOND_US, from_us
-from airflow_provider_binance.records import Row
+from airflow_provider_binance.records import Fields
 from airflow_provider_binance.registry import Dataset, Kind
 
 Value = int | str | None
@@ -53,8 +54,15 @@ class TupleRows:
 
     @property
     def copy_columns(self) -> tuple[str, ...]:
-        """All columns."""
-        return self.columns
+        """All columns, and the day if the dataset has one."""
+        day = self.dataset.day_column
+        return (*self.columns, day) if day else self.columns
+
+    def key_bounds(self) -> tuple[int, int]:
+        """Least and greatest value of the first column of the key."""
+        first = self.columns.index(self.dataset.key[0])
+        values = [value for row in self._rows if isinstance(value := row[first], int)]
+        return min(values), max(values)
 
     def times_us(self) -> list[int]:
         """The time of every row, ascending."""
@@ -63,17 +71,22 @@ class TupleRows:
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text (delimiter `,`): `series_id`, then `columns`; times as ISO text in UTC, None as COPY's NULL."""
         writers = [_WRITERS.get(self.dataset.column(name).kind, _plain) for name in self.columns]
+        places = [*range(len(self.columns))]
+        if self.dataset.day_column:
+            writers, places = [*writers, _day], [*places, self._time]
         for start in range(0, len(self._rows), _CHUNK_ROWS):
             lines = (
-                f"{series_id},{','.join([write(value) for write, value in zip(writers, row, strict=True)])}\n"
+                f"{series_id},{','.join([write(row[at]) for write, at in zip(writers, places, strict=True)])}\n"
                 for row in self._rows[start : start + _CHUNK_ROWS]
             )
             yield "".join(lines).encode()
 
-    def sqlite_chunks(self, *, images: int) -> Generator[list[Row]]:
-        """Every tuple as it is."""
+    def fields(self) -> Generator[Fields]:
+        """Every value as it is."""
+        width = len(self.columns)
+        names = tuple(f"{{{number}}}" for number in range(width))
         for start in range(0, len(self._rows), _CHUNK_ROWS):
-            yield self._rows[start : start + _CHUNK_ROWS]
+            yield Fields([*chain.from_iterable(self._rows[start : start + _CHUNK_ROWS])], width, names)
 
     def tuples(self) -> list[tuple[Value, ...]]:
         """A tuple per row in `columns` order."""
@@ -108,6 +121,10 @@ def _time_writer() -> Callable[[Value], str]:
         return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{fraction:06d}Z"
 
     return write
+
+
+def _day(value: Value) -> str:
+    return f"{from_us(value):%Y-%m-%d}" if isinstance(value, int) else "\\N"
 
 
 _WRITERS: dict[Kind, Callable[[Value], str]] = {Kind.TEXT: _text, Kind.TIME: _time_writer()}

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.masking import mask_url
-from airflow_provider_binance.records import Batch, CoverageRange, Row, Series, WriteResult
+from airflow_provider_binance.records import Batch, CoverageRange, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.store.inspection import Inspection
 
@@ -18,6 +18,8 @@ ACCEPTED = (
     "accepted are postgresql+psycopg://user:password@host:5432/database, sqlite:///relative/path.db, "
     "sqlite:////absolute/path.db and a pathlib.Path"
 )
+
+Row = tuple[int | str | None, ...]
 
 
 class ArchiveLine(NamedTuple):
@@ -119,7 +121,14 @@ class Store(Inspection):
 
     @abstractmethod
     def rows(self, dataset: str, series: Series, start_us: int, end_us: int) -> Iterator[Row]:
-        """The rows of a window, ascending, in the dataset's column order: times in µs, decimals as canonical text."""
+        """The rows of a window, ascending, in the dataset's column order: times in µs, decimals as canonical text.
+
+        Ascending is by time; where a table has days, by these and the ids.
+        """
+
+    @abstractmethod
+    def id_time(self, series: Series, row_id: int, start_us: int, end_us: int) -> int | None:
+        """The time of the row with this id, if it lies in the window; for datasets keyed by ids."""
 
     @abstractmethod
     def archive_lines(self, series: Series, start_us: int, end_us: int) -> list[ArchiveLine]:

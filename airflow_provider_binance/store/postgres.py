@@ -19,6 +19,7 @@ from airflow_provider_binance.market import from_us, to_us
 from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
+from airflow_provider_binance.store import postgres_partitions
 from airflow_provider_binance.store.postgres_dialect import PostgresDialect
 from airflow_provider_binance.store.postgres_rows import write_rows
 from airflow_provider_binance.store.postgres_schema import actual, close_after, create_schema
@@ -205,6 +206,23 @@ class PostgresStore(PostgresDialect):
         # An integer whatever the session's time zone and date style are.
         return f"(extract(epoch FROM {expression}) * 1000000)::bigint"
 
+    def _order(self, entry: Dataset) -> tuple[str, ...]:
+        # As the key's index has them; a window of a large day is not sorted for each page.
+        return super()._order(entry) if entry.day_column is None else (entry.day_column, *entry.key)
+
+    def _between(self, entry: Dataset, start_us: int, end_us: int) -> tuple[str, list[Any]]:
+        within, bounds = super()._between(entry, start_us, end_us)
+        if entry.day_column is None:
+            return within, bounds
+        # Whoever does not name the days asks every partition.
+        days = [self._time(at_us).date() for at_us in (start_us, end_us)]
+        return f"{within} AND d.{quoted(entry.day_column)} BETWEEN %s AND %s", [*bounds, *days]
+
+    def _key_value(self, entry: Dataset, name: str, row: Mapping[str, Any]) -> Any:
+        if name == entry.day_column:
+            return self._time(row[entry.time_column]).date()
+        return super()._key_value(entry, name, row)
+
     def _out(self, column: Column, series: Series) -> str:
         name = f"d.{quoted(column.name)}"
         if column.implied:
@@ -231,6 +249,15 @@ class PostgresStore(PostgresDialect):
         self._begin()
         key = self._lock_key("series", dataset.name, series.market, series.symbol, series.interval)
         self._query("SELECT pg_advisory_xact_lock(%s)", [key])
+
+    def _make_room(self, batch: Batch) -> None:
+        if batch.dataset.day_column is None or batch.rows is None or not len(batch.rows):
+            return
+        # Whoever drops months waits for those who write, and these for it.
+        self._query("SELECT pg_advisory_xact_lock_shared(%s)", [self._lock_key("months", batch.dataset.name)])
+        parent, make = qualified(data_table(batch.dataset), self._schema), self._table("tick_month")
+        for month in postgres_partitions.months(batch.rows.first_us, batch.rows.last_us):
+            self._query(f"SELECT {make}(%s::text::regclass, %s::date)", [parent, month])
 
     def _lock_key(self, *parts: str) -> int:
         digest = hashlib.sha256("\0".join(("airflow_provider_binance", self._namespace, *parts)).encode()).digest()

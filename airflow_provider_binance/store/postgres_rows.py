@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import errors
 
+from airflow_provider_binance.market import DAY_US
 from airflow_provider_binance.records import Batch, Rows, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.corrections import key_head
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
 def write_rows(store: PostgresStore, batch: Batch, rows: Rows, series_id: int) -> WriteResult:
     """Bring `rows` (at least one) into the table of their dataset."""
     table = store._table(data_table(batch.dataset))
-    time_column = quoted(batch.dataset.time_column)
-    if not store._query(
-        f"SELECT 1 FROM {table} WHERE series_id = %s AND {time_column} BETWEEN %s AND %s LIMIT 1",
-        [series_id, store._time(rows.first_us), store._time(rows.last_us)],
-    ):
+    bounded, bounds = _bounds(store, batch.dataset, rows)
+    if not store._query(f"SELECT 1 FROM {table} d WHERE d.series_id = %s AND {bounded} LIMIT 1", [series_id, *bounds]):
         store._change("SAVEPOINT direct")
         try:
             copied = _copy(store, qualified(data_table(batch.dataset), store._schema), rows, series_id)
@@ -51,6 +49,21 @@ def _copy(store: PostgresStore, table: str, rows: Rows, series_id: int) -> int:
         return cursor.rowcount
 
 
+def _bounds(store: PostgresStore, dataset: Dataset, rows: Rows) -> tuple[str, list[Any]]:
+    """The condition, and its values, under which a stored row (`d`) may be one of `rows`: else one would read the whole
+    series. Where days join the key, the days before and after are looked at too, since an id is one across midnight.
+    """
+    first = dataset.key[0]
+    bounds: list[Any] = [*rows.key_bounds()]
+    if dataset.column(first).kind is Kind.TIME:
+        bounds = [store._time(at_us) for at_us in bounds]
+    condition = f"d.{quoted(first)} BETWEEN %s AND %s"
+    if dataset.day_column is None:
+        return condition, bounds
+    days = [store._time(rows.first_us - DAY_US).date(), store._time(rows.last_us + DAY_US).date()]
+    return f"{condition} AND d.{quoted(dataset.day_column)} BETWEEN %s AND %s", [*bounds, *days]
+
+
 class _Difference:
     """Compares the rows of a batch with the stored ones, in the database, and writes what differs.
 
@@ -61,24 +74,23 @@ class _Difference:
     def __init__(self, store: PostgresStore, batch: Batch, rows: Rows, series_id: int, table: str) -> None:
         self.store, self.batch, self.rows, self.series_id, self.table = store, batch, rows, series_id, table
         dataset = batch.dataset
-        self.columns = [quoted(name) for name in rows.columns]
+        day = dataset.day_column
+        self.columns = [quoted(name) for name in ((*rows.columns, day) if day else rows.columns)]
         self.key = [quoted(name) for name in dataset.key]
         self.others = [column for column in self.columns if column not in self.key]
         # NULL is what a source does not carry: it takes no value's place, and any value takes its.
         self.nullable = {quoted(name) for name in rows.columns if dataset.column(name).nullable}
         self.time = quoted(dataset.time_column)
-        # Both sides of the join are bounded by the first column of the key: else it would read the whole series.
-        first = self.key[0]
-        self.same = " AND ".join(
-            [f"d.series_id = {series_id}", f"d.{first} BETWEEN %s AND %s", *(f"d.{k} = n.{k}" for k in self.key)]
-        )
+        bounded, self.bounds = _bounds(store, dataset, rows)
+        self.same = " AND ".join([f"d.series_id = {series_id}", bounded, *(f"d.{k} = n.{k}" for k in self.key)])
         self.close_after = close_after(batch.series.interval)
-        self.bounds: list[Any] = []
 
     def write(self) -> WriteResult:
         """Write the difference and say what was found."""
         store = self.store
         read = self._stage()
+        if self.time not in self.key:
+            self._refine()
         found = self._find()
         if not found:
             return WriteResult(rows_read=read, rows_unchanged=read)
@@ -104,12 +116,22 @@ class _Difference:
         )
         read = _copy(store, "ingest_stage", self.rows, self.series_id)
         store._change(f"ANALYZE ingest_stage ({self.key[0]})")
-        if self.key[0] == self.time:
-            self.bounds = [store._time(self.rows.first_us), store._time(self.rows.last_us)]
-        else:
-            first = self.key[0]
-            self.bounds = list(store._query(f"SELECT min({first}), max({first}) FROM ingest_stage")[0])
         return read
+
+    def _refine(self) -> None:
+        """Where one of two times has microseconds and the other is its millisecond, the finer one is both's."""
+        store, time, whole = self.store, self.time, "date_trunc('milliseconds', {}.{})"
+        coarse, fine = whole.format("n", time), whole.format("d", time)
+        store._change(
+            f"UPDATE ingest_stage n SET {time} = d.{time} FROM {self.table} d WHERE {self.same} "
+            f"AND n.{time} <> d.{time} AND n.{time} = {fine}",
+            self.bounds,
+        )
+        store._change(
+            f"UPDATE {self.table} d SET {time} = n.{time} FROM ingest_stage n WHERE {self.same} "
+            f"AND n.{time} <> d.{time} AND d.{time} = {coarse}",
+            self.bounds,
+        )
 
     def _find(self) -> int:
         """Put aside the rows that are lacking or differ; returns how many."""

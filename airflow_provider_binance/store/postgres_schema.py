@@ -1,13 +1,14 @@
 """The tables in PostgreSQL (15 and later).
 
-`<dataset>_data` is a plain table: on one, COPY is fastest. A hypertable would be made here, after `CREATE TABLE` and
-only where `pg_extension` has TimescaleDB; nothing else in the package depends on which of the two it is.
+`<dataset>_data` of klines is a plain table: on one, COPY is fastest. Tables of ticks are partitioned by months
+(`postgres_partitions.py`, where TimescaleDB has its place too); nothing else in the package depends on it.
 """
 
 from __future__ import annotations
 
 from airflow_provider_binance.market import INTERVALS
 from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.store import postgres_partitions
 from airflow_provider_binance.store.schema import (
     READER_VERSION,
     STATES,
@@ -149,15 +150,11 @@ def published(schema: str | None) -> tuple[str, ...]:
 def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     """The physical table of a dataset and the view that users read."""
     table, view = qualified(data_table(dataset), schema), qualified(dataset.name, schema)
-    key = ", ".join(quoted(column) for column in ("series_id", *dataset.key))
     lines = [_column(column) for column in physical_order(dataset)]
-    # Full index pages: rows arrive in the order of the key, or rarely.
-    lines.append(f"PRIMARY KEY ({key}) WITH (fillfactor = 100)")
-    body = ",\n    ".join(lines)
-    statements = [f"CREATE TABLE {table} (\n    {body}\n)"]
-    if dataset.key[0] != dataset.time_column:
-        name, column = quoted(f"{dataset.name}_data_by_time"), quoted(dataset.time_column)
-        statements.append(f"CREATE INDEX {name} ON {table} (series_id, {column})")
+    if dataset.day_column is not None:
+        statements = postgres_partitions.statements(dataset, table, lines, schema)
+    else:
+        statements = _plain(dataset, table, lines)
     shown, series = _all_shown(dataset, "s", "s.close_after"), qualified("series", schema)
     number = f"({literal(dataset.name)}, {dataset.number})"
     statements += [
@@ -165,6 +162,18 @@ def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
         f"INSERT INTO {qualified('datasets', schema)} (dataset, dataset_number) VALUES {number}",
     ]
     return tuple(statements)
+
+
+def _plain(dataset: Dataset, table: str, lines: list[str]) -> list[str]:
+    """A table in one piece."""
+    key = ", ".join(quoted(column) for column in ("series_id", *dataset.key))
+    # Full index pages: rows arrive in the order of the key, or rarely.
+    body = ",\n    ".join([*lines, f"PRIMARY KEY ({key}) WITH (fillfactor = 100)"])
+    statements = [f"CREATE TABLE {table} (\n    {body}\n)"]
+    if dataset.key[0] != dataset.time_column:
+        name, column = quoted(f"{dataset.name}_data_by_time"), quoted(dataset.time_column)
+        statements.append(f"CREATE INDEX {name} ON {table} (series_id, {column})")
+    return statements
 
 
 def latest(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
@@ -177,7 +186,8 @@ def latest(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     and without settings of its own. Its row is that of the dataset's view: who appends a column there makes it anew.
     """
     table, series = qualified(data_table(dataset), schema), qualified("series", schema)
-    newest = ", ".join(f"o.{quoted(column)} DESC" for column in dataset.key)
+    key = dataset.key if dataset.day_column is None else (dataset.day_column, *dataset.key)
+    newest = ", ".join(f"o.{quoted(column)} DESC" for column in key)
     own = f"{dataset.name}_of"
     asked = _series_columns(dataset)
     found = " AND ".join(f"s.{column} = {quoted(own)}.{column}" for column in asked)
@@ -237,7 +247,8 @@ def _series_columns(dataset: Dataset) -> list[str]:
 def _all_shown(dataset: Dataset, series: str, close_after: str) -> str:
     """The columns of the dataset's view: of its series from `series`, of its rows from `d`."""
     named = [f"{series}.{column}" for column in _series_columns(dataset)]
-    return ", ".join(named + [_shown(column, close_after) for column in dataset.columns])
+    day = [f"d.{quoted(dataset.day_column)}"] if dataset.day_column else []
+    return ", ".join(named + [_shown(column, close_after) for column in dataset.columns] + day)
 
 
 def _shown(column: Column, close_after: str) -> str:

@@ -25,6 +25,9 @@ LATER = (PUBLISHED, LATEST)
 #: The dataset whose tables belong to migration 0001.
 FIRST_DATASET = "klines"
 
+#: The migrations of the datasets that have a number.
+_NUMBERED = {"klines": "0001_ledger_and_klines", "agg_trades": "0004_agg_trades", "trades": "0004_trades"}
+
 DIALECTS = ("postgresql", "sqlite")
 STATES = "'complete', 'exchange_gap', 'not_listed', 'unpublished', 'unavailable', 'failed', 'retired'"
 
@@ -84,7 +87,7 @@ def latest_view(dataset: Dataset) -> str:
 
 def migration_name(dataset: Dataset) -> str:
     """The name under which `schema_version` knows that the tables of `dataset` are there."""
-    return "0001_ledger_and_klines" if dataset.name == FIRST_DATASET else f"dataset_{dataset.name}"
+    return _NUMBERED.get(dataset.name, f"dataset_{dataset.name}")
 
 
 def migrations(dialect: str, schema: str | None) -> list[Migration]:
@@ -99,8 +102,10 @@ def migrations(dialect: str, schema: str | None) -> list[Migration]:
                 Migration(2, PUBLISHED, ddl.published(schema)),
                 Migration(3, LATEST, latest),
             ]
-        else:
-            found.append(Migration(1, migration_name(dataset), tables + latest, dataset.name))
+            continue
+        name = migration_name(dataset)
+        version = int(name[:4]) if dataset.name in _NUMBERED else 1
+        found.append(Migration(version, name, tables + latest, dataset.name))
     return found
 
 

@@ -34,6 +34,7 @@ class SqlStore(SqlRollup):
             self._writable(batch.dataset)
             try:
                 self._lock(batch.dataset, batch.series)
+                self._make_room(batch)
                 result = self._write_rows(batch)
                 self._write_line(batch, result)
                 self._write_coverage(batch.dataset, batch.series, batch.coverage)
@@ -57,6 +58,9 @@ class SqlStore(SqlRollup):
             except BaseException:
                 self._rollback()
                 raise
+
+    def _make_room(self, batch: Batch) -> None:
+        """Have what the rows of `batch` need of the table, under the lock."""
 
     def _write_line(self, batch: Batch, result: WriteResult) -> None:
         """Insert the line of `ingest_log`."""
@@ -151,17 +155,21 @@ class SqlStore(SqlRollup):
         ]
 
     def _with_ids(self, dataset: Dataset, series: Series, known: CoverageRange) -> CoverageRange:
-        """`known` with the first and last id of its rows looked up, where a split left them unknown."""
+        """`known` with its rows counted and their first and last id looked up, where a split left these unknown, or
+        whoever wrote it did (a count below 0)."""
         series_id = self._find_series(series)
-        if series_id is None or not known.row_count or None not in (known.first_id, known.last_id):
+        if not known.row_count or (known.row_count > 0 and None not in (known.first_id, known.last_id)):
             return known
-        name, time_column = quoted(dataset.key[0]), quoted(dataset.time_column)
-        first, last = self._query(
-            f"SELECT min({name}), max({name}) FROM {self._table(data_table(dataset))} "
-            f"WHERE series_id = %s AND {time_column} >= %s AND {time_column} < %s",
-            [series_id, self._time(known.start_us), self._time(known.end_us)],
+        if series_id is None:
+            return replace(known, row_count=0)
+        name = f"d.{quoted(dataset.key[0])}"
+        within, bounds = self._between(dataset, known.start_us, known.end_us)
+        count, first, last = self._query(
+            f"SELECT count(*), min({name}), max({name}) FROM {self._table(data_table(dataset))} d "
+            f"WHERE d.series_id = %s AND {within}",
+            [series_id, *bounds],
         )[0]
-        return replace(known, first_id=first, last_id=last)
+        return replace(known, row_count=count, first_id=first, last_id=last)
 
     def _make_series(self, series: Series) -> int:
         """The series' number, given to it now if it has none."""

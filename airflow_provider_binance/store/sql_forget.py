@@ -14,7 +14,7 @@ from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.corrections import key_head
 from airflow_provider_binance.store.inspection import Emptied
-from airflow_provider_binance.store.schema import data_table, quoted
+from airflow_provider_binance.store.schema import data_table
 from airflow_provider_binance.store.sql_read import OF_SERIES, of
 from airflow_provider_binance.store.sql_withdraw import SqlWithdrawer
 
@@ -61,10 +61,9 @@ class SqlForgetter(SqlWithdrawer):
 
     def _within(self, entry: Dataset, series_id: int, start_us: int, end_us: int) -> tuple[str, list[Any]]:
         """The condition, with its values, of the rows (`d`) of a window; without ends it has what lies beyond, too."""
-        time = f"d.{quoted(entry.time_column)}"
         beyond, values = self._beyond(entry, series_id, start_us, end_us)
-        inside = f"d.series_id = {series_id} AND {time} >= %s AND {time} < %s"
-        return f"(({inside}) OR ({beyond}))", [self._time(start_us), self._time(end_us), *values]
+        inside, bounds = self._between(entry, start_us, end_us)
+        return f"((d.series_id = {series_id} AND {inside}) OR ({beyond}))", [*bounds, *values]
 
     def _corrected(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> dict[str, int]:
         """How many lines of `corrections` there are for each row of a window, by the row's key."""

@@ -68,8 +68,11 @@ class SqlInspector(SqlReader):
     def extents(self, dataset: str) -> dict[Series, tuple[int, int]]:
         entry = registered(dataset)
         table, time = self._table(data_table(entry)), quoted(entry.time_column)
-        found = f"SELECT {self._us(self._clamped(time))} FROM {table} d WHERE d.series_id = s.series_id ORDER BY {time}"
-        ends = [f"({found} {way} LIMIT 1)" for way in ("ASC", "DESC")]
+        ends = []
+        for way in ("ASC", "DESC"):
+            order = ", ".join(f"{quoted(name)} {way}" for name in self._order(entry))
+            at = self._us(self._clamped(time))
+            ends.append(f"(SELECT {at} FROM {table} d WHERE d.series_id = s.series_id ORDER BY {order} LIMIT 1)")
         with self._session():
             if not self._readable(entry):
                 return {}

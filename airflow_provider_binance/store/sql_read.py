@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_binance.market import parse_interval
-from airflow_provider_binance.records import CoverageRange, Row, Series, Source, State
+from airflow_provider_binance.records import CoverageRange, Series, Source, State
 from airflow_provider_binance.registry import Continuity, Dataset, Kind
 from airflow_provider_binance.registry import dataset as registered
-from airflow_provider_binance.store.base import ArchiveLine
+from airflow_provider_binance.store.base import ArchiveLine, Row
 from airflow_provider_binance.store.precedence import Line, Span, sources, standing
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_base import SqlBase
@@ -59,11 +59,12 @@ class SqlReader(SqlBase):
     def rows(self, dataset: str, series: Series, start_us: int, end_us: int) -> Iterator[Row]:
         entry = registered(dataset)
         names = entry.column_names
-        order = (entry.time_column, *(name for name in entry.key if name != entry.time_column))
+        order = self._order(entry)
         columns = ", ".join(self._out(column, series) for column in entry.columns)
         ordered = ", ".join(f"d.{quoted(name)}" for name in order)
-        time_column = f"d.{quoted(entry.time_column)}"
-        after, at = "", [self._time(start_us)]
+        within, bounds = self._between(entry, start_us, end_us)
+        after: str = ""
+        at: list[Any] = []
         while True:
             # A page at a time, each its own query: no transaction stays open while the caller works.
             with self._session():
@@ -72,15 +73,18 @@ class SqlReader(SqlBase):
                     return
                 page = self._query(
                     f"SELECT {columns} FROM {self._table(data_table(entry))} d WHERE d.series_id = %s "
-                    f"AND {time_column} >= %s AND {time_column} < %s {after} ORDER BY {ordered} LIMIT {_PAGE_ROWS}",
-                    [series_id, at[0], self._time(end_us), *(at if after else [])],
+                    f"AND {within} {after} ORDER BY {ordered} LIMIT {_PAGE_ROWS}",
+                    [series_id, *bounds, *at],
                 )
             yield from page
             if len(page) < _PAGE_ROWS:
                 return
             last = dict(zip(names, page[-1], strict=True))
             after = f"AND ({ordered}) > ({', '.join(['%s'] * len(order))})"
-            at = [self._time(last[n]) if entry.column(n).kind is Kind.TIME else last[n] for n in order]
+            at_us = last[entry.time_column]
+            if entry.time_column in order:
+                within, bounds = self._between(entry, at_us, end_us)
+            at = [self._key_value(entry, name, last) for name in order]
 
     def archive_lines(self, series: Series, start_us: int, end_us: int) -> list[ArchiveLine]:
         return self.archive_lines_of([series], start_us, end_us)[series]
@@ -97,6 +101,33 @@ class SqlReader(SqlBase):
                     if line[0] == Source.ARCHIVE:
                         found[one].append(ArchiveLine(*line[1:]))
         return found
+
+    def id_time(self, series: Series, row_id: int, start_us: int, end_us: int) -> int | None:
+        entry = registered(series.dataset)
+        with self._session():
+            series_id = self._find_series(series) if self._readable(entry) else None
+            if series_id is None:
+                return None
+            within, bounds = self._between(entry, start_us, end_us)
+            found = self._query(
+                f"SELECT {self._us(f'd.{quoted(entry.time_column)}')} FROM {self._table(data_table(entry))} d "
+                f"WHERE d.series_id = %s AND d.{quoted(entry.key[0])} = %s AND {within}",
+                [series_id, row_id, *bounds],
+            )
+        return int(found[0][0]) if found else None
+
+    def _order(self, entry: Dataset) -> tuple[str, ...]:
+        """The columns in whose order rows are read: time, and the rest of the key."""
+        return (entry.time_column, *(name for name in entry.key if name != entry.time_column))
+
+    def _between(self, entry: Dataset, start_us: int, end_us: int) -> tuple[str, list[Any]]:
+        """The condition that a row (`d`) lies in a window, and its values."""
+        time = f"d.{quoted(entry.time_column)}"
+        return f"{time} >= %s AND {time} < %s", [self._time(start_us), self._time(end_us)]
+
+    def _key_value(self, entry: Dataset, name: str, row: Mapping[str, Any]) -> Any:
+        """The value of a column of `_order` of a row that was read."""
+        return self._time(row[name]) if entry.column(name).kind is Kind.TIME else row[name]
 
     # --- the ledger of many series ------------------------------------------------------------------------------------
 
@@ -172,11 +203,10 @@ class SqlReader(SqlBase):
         return self._series_ids[key]
 
     def _count(self, dataset: Dataset, series_id: int, start_us: int, end_us: int) -> int:
-        time_column = quoted(dataset.time_column)
+        within, bounds = self._between(dataset, start_us, end_us)
         counted = self._query(
-            f"SELECT count(*) FROM {self._table(data_table(dataset))} "
-            f"WHERE series_id = %s AND {time_column} >= %s AND {time_column} < %s",
-            [series_id, self._time(start_us), self._time(end_us)],
+            f"SELECT count(*) FROM {self._table(data_table(dataset))} d WHERE d.series_id = %s AND {within}",
+            [series_id, *bounds],
         )
         return int(counted[0][0])
 

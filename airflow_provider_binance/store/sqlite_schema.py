@@ -132,7 +132,7 @@ def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
         name, column = quoted(f"{dataset.name}_data_by_time"), quoted(dataset.time_column)
         statements.append(f"CREATE INDEX {name} ON {table} (series_id, {column})")
     source = f"\nFROM {table} d JOIN series s ON s.series_id = d.series_id"
-    real = _named(dataset) + [_real(column, dataset) for column in dataset.columns]
+    real = _named(dataset) + [_real(column, dataset) for column in dataset.columns] + _day(dataset)
     statements += [
         f"CREATE VIEW {quoted(dataset.name)} AS\nSELECT {', '.join(_plain(dataset))}{source}",
         f"CREATE VIEW {quoted(f'{dataset.name}_real')} AS\nSELECT {', '.join(real)}{source}",
@@ -167,7 +167,14 @@ def _named(dataset: Dataset) -> list[str]:
 
 
 def _plain(dataset: Dataset) -> list[str]:
-    return _named(dataset) + [f"d.{quoted(column.name)}" for column in dataset.columns]
+    return _named(dataset) + [f"d.{quoted(column.name)}" for column in dataset.columns] + _day(dataset)
+
+
+def _day(dataset: Dataset) -> list[str]:
+    """The UTC day of a row, where the dataset has such a column: SQLite makes it of the time."""
+    if dataset.day_column is None:
+        return []
+    return [f"date(d.{quoted(dataset.time_column)} / 1000000, 'unixepoch') AS {quoted(dataset.day_column)}"]
 
 
 def _column(column: Column) -> str:
