@@ -121,8 +121,9 @@ def hole(stretch: Stretch, now_us: int) -> CoverageRange:
     )
 
 
-def settle(stretch: Stretch, now_us: int, *, is_gone: bool) -> CoverageRange:
-    """The stretch after every source that could be asked now was asked; `is_gone`: REST will never serve it again."""
+def settle(stretch: Stretch, now_us: int, *, is_gone: bool, is_nowhere: bool = False) -> CoverageRange:
+    """The stretch after every source that could be asked now was asked; `is_gone`: REST will never serve it again;
+    `is_nowhere`: no source has it, nor will have."""
     evidence = stretch.evidence
     rest_agrees = bool(evidence.rest) and (
         bool(evidence.archive) or evidence.rest[-1] - evidence.rest[0] >= BELIEVED_AFTER_US
@@ -130,7 +131,7 @@ def settle(stretch: Stretch, now_us: int, *, is_gone: bool) -> CoverageRange:
     if rest_agrees:
         state, next_check_us = State.EXCHANGE_GAP, None
         evidence = replace(evidence, forced="")
-    elif evidence.read and is_gone:
+    elif (evidence.read and is_gone) or is_nowhere:
         state, next_check_us = State.UNAVAILABLE, None
     elif (evidence.corrupt or evidence.away) and not evidence.rest and not evidence.archive:
         state, next_check_us = State.FAILED, now_us + _FIRST_PAUSE_US

@@ -305,6 +305,16 @@ def _series_coverage(
         grid = INTERVALS[series.interval]
         wanted = (p for p in told if p.state == State.COMPLETE or not p.is_explained)
         expected = sum(grid.count(piece.start_us, piece.end_us) for piece in wanted)
+    elif Market(series.market) in registered(series.dataset).contiguous and all(
+        piece.state == State.COMPLETE or piece.is_explained for piece in told
+    ):
+        expected = sum(
+            known.last_id - known.first_id + 1
+            for known in ranges
+            if known.first_id is not None
+            and known.last_id is not None
+            and start_us <= known.start_us < known.end_us <= end_us
+        )
     return SeriesCoverage(series, start_us, end_us, rows, expected, tuple(told))
 
 

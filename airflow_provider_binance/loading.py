@@ -18,6 +18,7 @@ from threading import Event
 from airflow_provider_binance.ahead import one_ahead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
+from airflow_provider_binance.continuity import IdRun, IdScan, Scan, scan_of
 from airflow_provider_binance.errors import (
     ArchiveError,
     ArchiveFileMissingError,
@@ -27,15 +28,18 @@ from airflow_provider_binance.errors import (
     RestrictedLocationError,
     UnreachableError,
 )
-from airflow_provider_binance.evidence import ContinuityScan, Evidence, Stretch, hole, settle
-from airflow_provider_binance.kline_rows import KlineRows
+from airflow_provider_binance.evidence import Evidence, Stretch, hole, settle
+from airflow_provider_binance.joints import beyond_reach, joints, proven
 from airflow_provider_binance.market import Market, from_us
+from airflow_provider_binance.normalize import SeriesRows
 from airflow_provider_binance.pipeline import (
     Part,
     Reader,
     Ready,
+    RestSource,
     SeriesTask,
     Unit,
+    pages_of,
     parts_of,
     set_on_error,
     units_of,
@@ -51,7 +55,8 @@ from airflow_provider_binance.records import (
 )
 from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.reports import LackReport
-from airflow_provider_binance.rest.fetching import Pages, PageSource
+from airflow_provider_binance.rest.by_id import TickPages
+from airflow_provider_binance.rest.fetching import Pages
 from airflow_provider_binance.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -65,7 +70,7 @@ class Loader:
     """Carries out tasks. `jobs` fetches run ahead in threads, one reads what they brought, and the caller's writes."""
 
     store: Store
-    rest: PageSource
+    rest: RestSource
     fetch_file: Callable[[ArchiveFile], FetchedFile]
     forget_file: Callable[[ArchiveFile], None]
     jobs: int = 4
@@ -121,6 +126,9 @@ class Loader:
         first = next(coming)
         if isinstance(first.fetched, Pages):
             self._write_pages(unit, first.fetched)
+            return
+        if isinstance(first.fetched, TickPages):
+            self._write_walk(unit, pages_of(first, coming))
             return
         if not isinstance(piece, ArchivePiece):
             self._fail(task, first.error)
@@ -180,13 +188,15 @@ class Loader:
             for stretch in piece.stretches
             if stretch.end_us > made_us
         ]
-        scans = [ContinuityScan(interval, stretch.start_us, stretch.end_us) for stretch in stretches]
+        scans = [scan_of(task.series, stretch.start_us, stretch.end_us) for stretch in stretches]
         bounds = [(stretch.start_us, stretch.end_us) for stretch in stretches]
         started_us = task.now_us
         for part, parts, rows in parts_of_file:
             rows = rows.within(bounds) if bounds else rows.between(0, 0)
             for scan, (start_us, end_us) in zip(scans, bounds, strict=True):
-                scan.feed(list(rows.between(start_us, end_us).times_us()))
+                scan.feed(rows.between(start_us, end_us))
+            if part < parts and not len(rows):
+                continue
             line = LedgerLine(
                 Source.ARCHIVE, piece.file.path, started_us, self.run_ref, archive.sha256, part, parts,
                 archive.last_modified_us, archive.etag,
@@ -195,6 +205,7 @@ class Loader:
             if part == parts:
                 for scan, stretch in zip(scans, stretches, strict=True):
                     lacking = stretch.evidence.with_archive(piece.file.name)
+                    lacking = joints(self.store, task.series, scan, stretch, lacking)
                     coverage += _found(scan, stretch, lacking, task, confirmed_by=archive.sha256)
             span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
             start_us, end_us = (piece.start_us, min(piece.end_us, made_us)) if parts == 1 else span
@@ -214,17 +225,58 @@ class Loader:
         rows = fetched.rows.within([(stretch.start_us, stretch.end_us) for stretch in unit.stretches])
         coverage: list[CoverageRange] = []
         for stretch in unit.stretches:
-            scan = ContinuityScan(task.interval, stretch.start_us, stretch.end_us)
-            scan.feed(list(rows.between(stretch.start_us, stretch.end_us).times_us()))
+            scan = scan_of(task.series, stretch.start_us, stretch.end_us)
+            scan.feed(rows.between(stretch.start_us, stretch.end_us))
             coverage += _found(scan, stretch, stretch.evidence.with_rest(task.now_us), task, confirmed_by=None)
             task.tally.lacking += [
                 lack
-                for start_us, end_us in scan.complete()
-                for lack in self._lacking(task, replace(stretch, start_us=start_us, end_us=end_us))
+                for part in scan.filled()
+                for lack in self._lacking(task, replace(stretch, start_us=part.start_us, end_us=part.end_us))
             ]
-        path = dataset(task.series.dataset).rest[Market(task.series.market)].path
-        line = LedgerLine(Source.REST, f"{path} requests={fetched.requests}", task.now_us, self.run_ref)
+        line = self._rest_line(task, fetched.requests)
         self._commit(task, unit.stretches[0].start_us, unit.stretches[-1].end_us, rows, line, coverage)
+
+    def _rest_line(self, task: SeriesTask, requests: int) -> LedgerLine:
+        path = dataset(task.series.dataset).rest_path(Market(task.series.market))
+        return LedgerLine(Source.REST, f"{path} requests={requests}", task.now_us, self.run_ref)
+
+    def _write_walk(self, unit: Unit, walk: Iterator[TickPages]) -> None:
+        """What a walk from id to id brings, a transaction at a time, each up to an instant that nothing is missing
+        before."""
+        task, [stretch] = unit.task, unit.stretches
+        before: IdRun | None = None
+        try:
+            for pages in walk:
+                task.tally.rest_requests += pages.requests
+                task.tally.weight_used += pages.weight
+                task.tally.bytes_downloaded += pages.size
+                if pages.refusal is not None:
+                    log.warning("REST does not serve %s: %s", task.series, pages.refusal)
+                    task.sources = replace(task.sources, rest=False)
+                    task.left.append(replace(stretch, start_us=pages.start_us))
+                    return
+                part = replace(stretch, start_us=pages.start_us, end_us=pages.end_us)
+                scan = scan_of(task.series, part.start_us, part.end_us)
+                assert isinstance(scan, IdScan)
+                scan.feed(pages.rows)
+                if pages.is_proven:
+                    scan.prove()
+                scan.join(before)
+                lacking = part.evidence.with_rest(task.now_us)
+                if before is None or pages.is_last:
+                    lacking = joints(self.store, task.series, scan, part, lacking)
+                coverage = [*_found(scan, part, lacking, task, confirmed_by=None)]
+                task.tally.lacking += [
+                    lack
+                    for found in scan.filled()
+                    for lack in self._lacking(task, replace(part, start_us=found.start_us, end_us=found.end_us))
+                ]
+                line = self._rest_line(task, pages.requests)
+                self._commit(task, part.start_us, max(part.end_us, part.start_us + 1), pages.rows, line, coverage)
+                if (ends := scan.ends()) is not None:
+                    before = replace(ends[1], rows=0)
+        except BinanceError as error:
+            self._fail(task, error)
 
     def _lacking(self, task: SeriesTask, stretch: Stretch) -> Iterator[LackReport]:
         """The rows of the stretch, if verified files that lack them were read by now, or just now to confirm them."""
@@ -232,10 +284,12 @@ class Loader:
         if not names or (task.confirms and not task.read & set(names)):
             return
         rows = task.interval.count(stretch.start_us, stretch.end_us)
-        if task.confirms:
+        if task.confirms or not task.series.interval:
             [rows] = self.store.row_counts(task.series.dataset, task.series, [(stretch.start_us, stretch.end_us)])
         if rows:
-            log.warning("%s lacks %d klines of %s: they are kept", " and ".join(names), rows, task.series)
+            log.warning(
+                "%s lacks %d %s of %s: they are kept", " and ".join(names), rows, task.series.dataset, task.series
+            )
             yield LackReport(stretch.start_us, stretch.end_us, rows, names)
 
     def _commit(
@@ -243,7 +297,7 @@ class Loader:
         task: SeriesTask,
         start_us: int,
         end_us: int,
-        rows: KlineRows,
+        rows: SeriesRows,
         line: LedgerLine,
         coverage: Sequence[CoverageRange],
     ) -> None:
@@ -266,9 +320,14 @@ class Loader:
                 evidence = str(replace(stretch.evidence, note=note))
                 bounds = stretch.start_us, stretch.end_us
                 ranges.append(CoverageRange(*bounds, State.NOT_LISTED, evidence=evidence, checked_at_us=task.now_us))
+            elif (known := proven(self.store, task.series, stretch, task.now_us)) is not None:
+                ranges.append(known)
             else:
                 stretch = replace(stretch, evidence=replace(stretch.evidence, forced=task.forced))
-                ranges.append(settle(stretch, task.now_us, is_gone=task.is_gone))
+                nowhere = beyond_reach(task.series, stretch, task.now_us, is_listed=task.sources.find is not None)
+                if nowhere:
+                    stretch = replace(stretch, evidence=replace(stretch.evidence, note=nowhere))
+                ranges.append(settle(stretch, task.now_us, is_gone=task.is_gone, is_nowhere=bool(nowhere)))
         if ranges:
             self.store.record_coverage(task.series.dataset, task.series, ranges)
         task.left = []
@@ -302,19 +361,27 @@ def _beyond_life(task: SeriesTask, start_us: int, end_us: int) -> str:
 
 
 def _found(
-    scan: ContinuityScan, stretch: Stretch, lacking: Evidence, task: SeriesTask, *, confirmed_by: str | None
+    scan: Scan, stretch: Stretch, lacking: Evidence, task: SeriesTask, *, confirmed_by: str | None
 ) -> Iterator[CoverageRange]:
     """What the ledger knows after a stretch's rows were seen; its holes go on to the next source."""
     # An archive that did not deliver is not forgotten with the rows that REST brought in its place.
     witness = str(Evidence(corrupt=stretch.evidence.corrupt, away=stretch.evidence.away))
-    for start_us, end_us in scan.complete():
-        count = task.interval.count(start_us, end_us)
+    for part in scan.filled():
         yield CoverageRange(
-            start_us, end_us, State.COMPLETE, count, confirmed_by=confirmed_by, evidence=witness,
-            checked_at_us=task.now_us,
+            part.start_us, part.end_us, State.COMPLETE, part.row_count, part.first_id, part.last_id, confirmed_by,
+            witness, task.now_us,
         )  # fmt: skip
     for start_us, end_us in scan.holes():
-        gap = Stretch(start_us, end_us, lacking)
+        gap = Stretch(max(start_us, stretch.start_us), min(end_us, stretch.end_us), lacking)
+        # What may be missing beyond the stretch is complete by the ledger, and the source was not asked for it now.
+        beyond = replace(stretch.evidence, archive=lacking.archive)
+        task.left += [
+            Stretch(low, high, beyond)
+            for low, high in ((start_us, min(end_us, stretch.start_us)), (max(start_us, stretch.end_us), end_us))
+            if low < high
+        ]
+        if gap.start_us >= gap.end_us:
+            continue
         task.left.append(gap)
         if not task.confirms:
             yield hole(gap, task.now_us)

@@ -17,7 +17,14 @@ from collections.abc import Sequence
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
 from airflow_provider_binance.kline_lines import FIELDS
 from airflow_provider_binance.kline_rows import KlineRows, canonical
-from airflow_provider_binance.market import Interval, Market
+from airflow_provider_binance.market import INTERVALS, Interval, Market
+from airflow_provider_binance.normalize_ticks import archive_ticks
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import Continuity
+from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.tick_rows import TickRows
+
+SeriesRows = KlineRows | TickRows
 
 _DIGITS = b"0123456789"
 _PLAIN = _DIGITS + b".,\n"
@@ -37,6 +44,14 @@ def archive_rows(data: bytes, market: Market, interval: Interval, *, ref: str) -
         return _rows(data.rstrip(b"\n"), market, interval)
     except ValueError as error:
         raise CorruptArchiveError(f"archive file {ref}: {error}", ref=ref) from error
+
+
+def series_rows(data: bytes, series: Series, *, ref: str) -> SeriesRows:
+    """Rows of an archive file's CSV, or of a part of it, whatever its dataset is; raises CorruptArchiveError."""
+    market = Market(series.market)
+    if registered(series.dataset).continuity is Continuity.ID:
+        return archive_ticks(data, series.dataset, market, ref=ref)
+    return archive_rows(data, market, INTERVALS[series.interval], ref=ref)
 
 
 def page_rows(body: bytes, market: Market, interval: Interval) -> KlineRows:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from threading import Event
+from typing import Protocol
 
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
@@ -20,11 +22,12 @@ from airflow_provider_binance.errors import (
     UnreachableError,
 )
 from airflow_provider_binance.evidence import Stretch
-from airflow_provider_binance.kline_rows import KlineRows
-from airflow_provider_binance.market import INTERVALS, Interval, Market
-from airflow_provider_binance.planner import ArchivePiece, Piece, Sources, plan_stretches
+from airflow_provider_binance.market import Interval, grid_of
+from airflow_provider_binance.normalize import SeriesRows
+from airflow_provider_binance.planner import ArchivePiece, IdPiece, Piece, Sources, plan_stretches
 from airflow_provider_binance.records import Series, WriteResult
 from airflow_provider_binance.reports import LackReport
+from airflow_provider_binance.rest.by_id import TickPages, TickSource, read_by_id
 from airflow_provider_binance.rest.fetching import Pages, PageSource, fetch_pages
 from airflow_provider_binance.rest.pages import Page
 
@@ -79,8 +82,8 @@ class SeriesTask:
 
     @property
     def interval(self) -> Interval:
-        """The series' interval."""
-        return INTERVALS[self.series.interval]
+        """The series' interval, or all instants."""
+        return grid_of(self.series.interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +96,36 @@ class Unit:
     stretches: tuple[Stretch, ...] = ()
 
 
-Part = tuple[int, int, KlineRows]
+Part = tuple[int, int, SeriesRows]
+#: What a fetch brings: a file, some pages, or a walk from id to id that brings pages as long as it goes.
+Fetched = FetchedFile | Pages | Iterator[TickPages]
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Read and checked, ready to be written: pages, or a part of a file; or `error`, which ends the unit."""
 
-    fetched: FetchedFile | Pages | None
+    fetched: FetchedFile | Pages | TickPages | None
     part: Part | None = None
     error: BinanceError | None = None
+
+
+class RestSource(PageSource, TickSource, Protocol):
+    """What asks REST, however its pages are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Brings units in order: `jobs` fetches run ahead in threads."""
 
-    rest: PageSource
+    rest: RestSource
     fetch_file: Callable[[ArchiveFile], FetchedFile]
     jobs: int
 
     def read(self, units: Iterable[Unit], stopped: Event) -> Generator[Ready]:
         """What every unit brings, in order; fetches run ahead in threads of their own."""
         pool = ThreadPoolExecutor(self.jobs, thread_name_prefix="fetch")
-        ahead: deque[tuple[Unit, Future[FetchedFile | Pages]]] = deque()
+        ahead: deque[tuple[Unit, Future[Fetched]]] = deque()
         waiting = iter(units)
         try:
             while True:
@@ -132,9 +141,12 @@ class Reader:
             for _, future in ahead:
                 future.add_done_callback(_let_go)
 
-    def _fetch(self, unit: Unit, stopped: Event) -> FetchedFile | Pages:
+    def _fetch(self, unit: Unit, stopped: Event) -> Fetched:
         if isinstance(unit.piece, ArchivePiece):
             return self.fetch_file(unit.piece.file)
+        if isinstance(unit.piece, IdPiece):
+            walk = read_by_id(self.rest, unit.task.series, unit.piece.start_us, unit.piece.end_us, stopped)
+            return chain([next(walk)], walk)
         return fetch_pages(self.rest, unit.task.series, unit.pages, stopped)
 
 
@@ -143,6 +155,9 @@ def units_of(task: SeriesTask, pieces: Iterable[Piece]) -> Iterator[Unit]:
     for piece in pieces:
         if isinstance(piece, ArchivePiece):
             yield Unit(task, piece)
+            continue
+        if isinstance(piece, IdPiece):
+            yield Unit(task, piece, stretches=piece.stretches)
             continue
         for at in range(0, len(piece.pages), _PAGES_A_BATCH):
             pages = piece.pages[at : at + _PAGES_A_BATCH]
@@ -156,20 +171,23 @@ def units_of(task: SeriesTask, pieces: Iterable[Piece]) -> Iterator[Unit]:
                 yield Unit(task, piece, pages, stretches)
 
 
-def _read_unit(unit: Unit, future: Future[FetchedFile | Pages]) -> Iterator[Ready]:
+def _read_unit(unit: Unit, future: Future[Fetched]) -> Iterator[Ready]:
     """What the unit brings, as it is read; an error that is of this unit alone comes with it, any other is raised."""
-    fetched: FetchedFile | Pages | None = None
+    fetched: Fetched | None = None
     try:
         fetched = future.result()
         if isinstance(fetched, Pages):
             yield Ready(fetched)
-            return
-        for part in fetched.rows(Market(unit.task.series.market), unit.task.interval):
-            yield Ready(fetched, part)
+        elif isinstance(fetched, FetchedFile):
+            for part in fetched.rows(unit.task.series):
+                yield Ready(fetched, part)
+        else:
+            for pages in fetched:
+                yield Ready(pages)
     except (ArchiveError, UnreachableError, RestrictedLocationError) as error:
         if not isinstance(unit.piece, ArchivePiece) and not isinstance(error, UnreachableError):
             raise
-        yield Ready(fetched, error=error)
+        yield Ready(fetched if isinstance(fetched, FetchedFile) else None, error=error)
     except (RequestRejectedError, MalformedResponseError) as error:
         yield Ready(None, error=error)
     finally:
@@ -199,7 +217,19 @@ def set_on_error(event: Event) -> Iterator[None]:
         raise
 
 
-def _let_go(future: Future[FetchedFile | Pages]) -> None:
+def pages_of(ready: Ready, coming: Iterator[Ready]) -> Iterator[TickPages]:
+    """The pages of the walk that begins with `ready`; raises what stopped it."""
+    while True:
+        if ready.error is not None:
+            raise ready.error
+        assert isinstance(ready.fetched, TickPages)
+        yield ready.fetched
+        if ready.fetched.is_last:
+            return
+        ready = next(coming)
+
+
+def _let_go(future: Future[Fetched]) -> None:
     """Free what a fetch brought that nobody will write."""
     if not future.cancelled() and future.exception() is None and isinstance(fetched := future.result(), FetchedFile):
         fetched.close()

@@ -8,22 +8,29 @@ archive, and a few hundred klines of a long interval by REST, where one page rep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_provider_binance.archive.folder import Folder, Listed
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, files_between, published_by
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.evidence import Stretch
-from airflow_provider_binance.market import DAY_US, INTERVALS, Interval, Market
+from airflow_provider_binance.evidence import Evidence, Stretch
+from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Instants, Interval, Market
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.reports import PieceReport
-from airflow_provider_binance.rest.pages import Page, plan_pages, row_cost
+from airflow_provider_binance.rest.pages import Page, page_weight, plan_pages, row_cost
+from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 #: Bytes of a zipped kline, to price a file of unknown size (measured: 50).
 _ROW_BYTES = 50
 _MEGABYTE = 1_000_000
+#: Klines of seconds have months of 60 MB; months of trades have up to some GB.
+_MOST_MONTH_BYTES = 128 * _MEGABYTE
+#: More than a month's days cost above the month.
+_BIG_MONTH = 40.0
+#: What REST serves for so long is not asked for in its last minutes: the first page comes some time after the plan.
+_REACH_MARGIN_US = 10 * MINUTE_US
 #: A row that nothing brings is dearer than any file, yet comparable with another such row.
 _NOWHERE = 1e6
 _SECONDS_PER_FILE = 0.4
@@ -89,7 +96,16 @@ class RestPiece(_Span):
         return sum(page.weight for page in self.pages)
 
 
-Piece = ArchivePiece | RestPiece
+@dataclass(frozen=True, slots=True)
+class IdPiece(_Span):
+    """Stretches to be read by REST from id to id; how many requests that takes is an estimate."""
+
+    requests: int
+    weight: int
+    stretches: tuple[Stretch, ...]
+
+
+Piece = ArchivePiece | RestPiece | IdPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +123,16 @@ class Sources:
     """What may be asked for one series: `find` None means no archive, `rest` False that REST is not to be asked.
 
     `few`: rather few pages than cheap ones, since this series is all that is loaded. `preferred` (ascending, disjoint)
-    goes before the cheapest.
+    goes before the cheapest. `rows_per_day` is what is expected of a series without a grid. `forced`: REST is asked for
+    whatever it costs.
     """
 
     find: Find | None
     rest: bool
     few: bool = False
     preferred: tuple[Preferred, ...] = ()
+    rows_per_day: float = 0.0
+    forced: bool = False
 
 
 def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Sources, now_us: int) -> list[Piece]:
@@ -122,7 +141,7 @@ def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Source
     A source that already had no rows for a stretch, by its evidence, is not asked again: not the same archive file, not
     REST within this call's now. A stretch that no source can bring yields no piece.
     """
-    interval, market = INTERVALS[series.interval], Market(series.market)
+    interval, market = _grid(series, sources), Market(series.market)
     by_file: dict[ArchiveFile, tuple[int, list[Stretch]]] = {}
     by_rest: list[Stretch] = []
     for stretch in stretches:
@@ -132,7 +151,10 @@ def plan_stretches(series: Series, stretches: Iterable[Stretch], sources: Source
             else:
                 _append(by_file.setdefault(file, (size, []))[1], part)
     pieces: list[Piece] = [ArchivePiece(file, size, tuple(parts)) for file, (size, parts) in by_file.items()]
-    pieces += _rest_pieces(by_rest, market, interval, few=sources.few)
+    if series.interval:
+        pieces += _rest_pieces(by_rest, market, interval, few=sources.few)
+    else:
+        pieces += [_id_piece(series, part, interval) for part in by_rest]
     return sorted(pieces, key=lambda piece: piece.start_us)
 
 
@@ -143,10 +165,10 @@ def piece_report(series: Series, piece: Piece) -> PieceReport:
         return PieceReport(
             piece.start_us, piece.end_us, "archive", piece.file.path, 1, piece.size, 0, 0, seconds
         )  # fmt: skip
-    paging = dataset(series.dataset).rest[Market(series.market)]
-    requests = len(piece.pages)
+    path = dataset(series.dataset).rest_path(Market(series.market))
+    requests = piece.requests if isinstance(piece, IdPiece) else len(piece.pages)
     return PieceReport(
-        piece.start_us, piece.end_us, "rest", paging.path, 0, 0, requests, piece.weight, requests * _SECONDS_PER_PAGE
+        piece.start_us, piece.end_us, "rest", path, 0, 0, requests, piece.weight, requests * _SECONDS_PER_PAGE
     )
 
 
@@ -193,6 +215,12 @@ def _cheapest(
     evidence = stretch.evidence
     # REST has answered within this load: asking again at once brings nothing new.
     by_rest = sources.rest and not (evidence.rest and evidence.rest[-1] >= now_us)
+    if by_rest and (reach := _reach(series, sources, evidence, now_us)) > stretch.start_us:
+        if reach < stretch.end_us:
+            yield from _cheapest(series, interval, market, replace(stretch, end_us=reach), sources, now_us)
+            yield from _cheapest(series, interval, market, replace(stretch, start_us=reach), sources, now_us)
+            return
+        by_rest = False
     is_away = bool(evidence.away) and evidence.away[-1] >= now_us
     if sources.find is None or evidence.corrupt or is_away:
         parts: Iterable[Part] = [(stretch, None, 0)]
@@ -200,14 +228,14 @@ def _cheapest(
         # A month's hole is asked of its days before REST: the archive's own word first.
         parts = _unread_days(series, interval, stretch, sources.find, now_us)
     else:
-        row_price = row_cost(market) if by_rest else _NOWHERE
+        row_price = _row_price(series, market) if by_rest else _NOWHERE
         months = files_between(series, Partition.MONTHLY, stretch.start_us, stretch.end_us)
         parts = (
             part
             for month in months
             for part in _by_month(series, interval, month, stretch, sources.find, row_price, now_us)
         )
-    return (part for part in parts if part[1] is not None or by_rest)
+    yield from (part for part in parts if part[1] is not None or by_rest)
 
 
 def _by_month(
@@ -271,7 +299,38 @@ def _size(interval: Interval, file: ArchiveFile, listed: Listed) -> int:
 
 
 def _price(interval: Interval, file: ArchiveFile, listed: Listed) -> float:
-    return 1 + _size(interval, file, listed) / _MEGABYTE
+    size = _size(interval, file, listed)
+    # A big month is rather read day by day: what is cut is then a day, and its rows are settled a day at a time.
+    is_big = file.partition is Partition.MONTHLY and size > _MOST_MONTH_BYTES
+    return 1 + size / _MEGABYTE + (_BIG_MONTH if is_big else 0)
+
+
+def _grid(series: Series, sources: Sources) -> Interval:
+    """The grid of the series; without one, all instants and how many rows to expect among them."""
+    return INTERVALS[series.interval] if series.interval else Instants(rows_per_day=sources.rows_per_day)
+
+
+def _row_price(series: Series, market: Market) -> float:
+    """The weight of one row by REST."""
+    paging = dataset(series.dataset).by_id.get(market)
+    return row_cost(market) if paging is None else page_weight(paging) / paging.limit
+
+
+def _reach(series: Series, sources: Sources, evidence: Evidence, now_us: int) -> int:
+    """From when on REST may be asked for the series; what it serves too dearly, only for what the archive lacks."""
+    paging = dataset(series.dataset).by_id.get(Market(series.market))
+    if paging is None:
+        return EARLIEST_US
+    if paging.is_dear and not (sources.forced or evidence.read):
+        return LATEST_US
+    return EARLIEST_US if paging.reach_us is None else now_us - paging.reach_us + _REACH_MARGIN_US
+
+
+def _id_piece(series: Series, stretch: Stretch, interval: Interval) -> IdPiece:
+    """The piece of a stretch, with what it is expected to cost."""
+    paging = dataset(series.dataset).by_id[Market(series.market)]
+    requests = 1 + interval.count(stretch.start_us, stretch.end_us) // paging.limit
+    return IdPiece(requests, requests * page_weight(paging), (stretch,))
 
 
 def _clip(stretch: Stretch, file: ArchiveFile, interval: Interval) -> Stretch | None:

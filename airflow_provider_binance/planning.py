@@ -12,9 +12,9 @@ from airflow_provider_binance.coverage import missing
 from airflow_provider_binance.errors import BinanceError, ConfigError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
 from airflow_provider_binance.loading import is_general
-from airflow_provider_binance.market import INTERVALS, MINUTE_US, iso
+from airflow_provider_binance.market import MINUTE_US, grid_of, iso
 from airflow_provider_binance.pipeline import SeriesTask
-from airflow_provider_binance.planner import RestPiece, SourceChoice, plan_stretches
+from airflow_provider_binance.planner import ArchivePiece, SourceChoice, plan_stretches
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
 from airflow_provider_binance.republished import republished_tasks
 from airflow_provider_binance.runtime import Runtime
@@ -89,7 +89,9 @@ def _read_ledger(runtime: Runtime, selection: Selection) -> Ledger:
 
 def _series_of(selection: Selection, symbols: Iterable[str]) -> list[Series]:
     market, dataset = selection.market.value, selection.dataset
-    return [Series(market, dataset, symbol, interval) for symbol in symbols for interval in selection.intervals]
+    # A dataset without intervals has one series a symbol.
+    intervals = selection.intervals or ("",)
+    return [Series(market, dataset, symbol, interval) for symbol in symbols for interval in intervals]
 
 
 def _without_plan(ledger: Ledger, found: Found) -> Ledger:
@@ -110,7 +112,7 @@ def _known(runtime: Runtime, selection: Selection, series: Series, ranges: list[
     if not isinstance(selection.end, int) or start is NOW or (start is LISTING and not begins(ranges)):
         return None
     begin_us = resolved_start(runtime, series, start, ranges)
-    start_us, end_us = INTERVALS[series.interval].align(begin_us, selection.end)
+    start_us, end_us = grid_of(series.interval).align(begin_us, selection.end)
     is_through = start is None and start_us >= end_us
     if is_through or (start_us < end_us and _needs_nothing(selection, ranges, start_us, end_us)):
         return Planned(series, start_us, end_us, [], ranges)
@@ -162,7 +164,7 @@ def _plan_one(
     *,
     is_exact: bool,
 ) -> Planned | None:
-    grid = INTERVALS[series.interval]
+    grid = grid_of(series.interval)
     closed_us = runtime.closed_end(series.interval, now_us)
     begin_us = resolved_start(runtime, series, selection.start, ranges, now_us)
     stop_us = selection.end if isinstance(selection.end, int) else closed_us
@@ -171,7 +173,9 @@ def _plan_one(
     if start_us < end_us and _needs_nothing(selection, ranges, start_us, end_us):
         return entry
     if selection.start is not None and begin_us >= now_us:
-        raise InputError(f"start {iso(begin_us)} is not before now ({iso(now_us)}): no kline of that window has closed")
+        raise InputError(
+            f"start {iso(begin_us)} is not before now ({iso(now_us)}): nothing of that window is there yet"
+        )
     entry.end_us = end_us = max(start_us, min(end_us, closed_us))
     if start_us >= end_us:
         return entry
@@ -184,7 +188,9 @@ def _plan_one(
             wanted = [*_overdue(known, start_us, now_us), *wanted]
     if wanted:
         entry.not_listed = add_task(runtime, selection, entry, wanted, ranges, now_us)
-        if not is_exact and any(isinstance(piece, RestPiece) for task in entry.tasks for piece in task.first_pieces()):
+        if not is_exact and any(
+            not isinstance(piece, ArchivePiece) for task in entry.tasks for piece in task.first_pieces()
+        ):
             return None
     if selection.confirm and not selection.reload and runtime.archive_allowed:
         unconfirmed = [

@@ -14,13 +14,14 @@ from typing import Self, TypeVar
 from airflow_provider_binance.archive.files import FetchedFile, fetch
 from airflow_provider_binance.archive.folder import Folder
 from airflow_provider_binance.archive.http import ArchiveHttp
-from airflow_provider_binance.archive.layout import ArchiveFile
+from airflow_provider_binance.archive.layout import ArchiveFile, Partition, file_at
 from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import ArchiveError, BinanceError, RestrictedLocationError, UnreachableError
-from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, SECOND_US, Market
-from airflow_provider_binance.planner import ListedFiles, SourceChoice, Sources
+from airflow_provider_binance.market import DAY_US, MINUTE_US, SECOND_US, Market, grid_of
+from airflow_provider_binance.planner import Find, ListedFiles, SourceChoice, Sources
 from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.rest.client import BinanceRest
 from airflow_provider_binance.store.base import Store, open_store
 from airflow_provider_binance.symbols import Symbols
@@ -29,6 +30,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: What an archive lists that does not answer.
 _NOTHING = Folder("", None, b"\n")
+
+#: Bytes of a zipped tick, and how many ticks a day is taken to have where no file tells.
+_TICK_BYTES = 16
+_TICKS_A_DAY = 50_000.0
+#: So many days are looked back for a file that tells.
+_DAYS_BACK = 4
 
 #: How a caller may name a store.
 StoreLike = Store | str | Path | None
@@ -182,7 +189,7 @@ class Runtime:
 
     def closed_end(self, interval: str, now_us: int) -> int:
         """The open time before which every kline is closed at `now_us`."""
-        return INTERVALS[interval].closed_end(now_us, int(self.config.kline_close_lag_seconds * SECOND_US))
+        return grid_of(interval).closed_end(now_us, int(self.config.kline_close_lag_seconds * SECOND_US))
 
     def fetch_file(self, file: ArchiveFile) -> FetchedFile:
         """The verified archive file."""
@@ -214,7 +221,14 @@ class Runtime:
                 lambda file: self._unless_away(lambda: self.listing.ask(file), None, can_wait=can_wait),
                 now_us,
             )
-        return Sources(find, serves, few)
+        if not series.interval and serves:
+            serves = self._may_page(series, Market(series.market))
+        rows_per_day = 0.0 if series.interval else _rows_per_day(series, find, now_us)
+        return Sources(find, serves, few, rows_per_day=rows_per_day, forced=choice is SourceChoice.REST)
+
+    def _may_page(self, series: Series, market: Market) -> bool:
+        """Whether this caller may ask for pages of the series: some routes want a key."""
+        return not registered(series.dataset).by_id[market].needs_key or self.config.api_key is not None
 
     def _unless_away(self, ask: Callable[[], T], otherwise: T, *, can_wait: bool) -> T:
         """What the archive answers; where that can wait, `otherwise` once it was asked in vain."""
@@ -229,3 +243,12 @@ class Runtime:
             # Its listing is another host than its files: these may be there, and are asked one by one.
             self._is_archive_away = otherwise is None
             return otherwise
+
+
+def _rows_per_day(series: Series, find: Find | None, now_us: int) -> float:
+    """About how many ticks the series has a day, by the size of its last listed file."""
+    for back in range(1, _DAYS_BACK + 1) if find is not None else ():
+        listed = find(file_at(series, Partition.DAILY, now_us - back * DAY_US)) if find else None
+        if listed is not None and listed.size:
+            return listed.size / _TICK_BYTES
+    return _TICKS_A_DAY

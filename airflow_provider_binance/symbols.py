@@ -23,9 +23,9 @@ from airflow_provider_binance.errors import (
     UnknownSymbolError,
     UnreachableError,
 )
-from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market, iso
+from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market, grid_of, iso
 from airflow_provider_binance.records import Series
-from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rest.fetching import NOT_SERVED
 
 log = logging.getLogger(__name__)
@@ -147,17 +147,17 @@ class Symbols:
             return None
         first_us = self._first_kline(market, series.symbol, now_us)
         if first_us is not None:
-            at_us = INTERVALS[series.interval].floor(first_us)
+            at_us = grid_of(series.interval).floor(first_us)
             # The probe asks for minutes: the first second is one of that minute's.
             return Bound(at_us, f"first kline {iso(first_us)}", MINUTE_US if series.interval == "1s" else 0)
         files = self._archive.first_file(series) if self._archive else None
         if files is not None and files[1] <= start_us:
             return None
         if onboard_us is not None and (files is None or onboard_us <= files[0]):
-            return Bound(INTERVALS[series.interval].floor(onboard_us), f"onboardDate {iso(onboard_us)}", DAY_US)
+            return Bound(grid_of(series.interval).floor(onboard_us), f"onboardDate {iso(onboard_us)}", DAY_US)
         if files is not None:
             return Bound(
-                INTERVALS[series.interval].ceil(files[0]), f"first archive file {iso(files[0])}", files[1] - files[0]
+                grid_of(series.interval).ceil(files[0]), f"first archive file {iso(files[0])}", files[1] - files[0]
             )
         return None
 
@@ -221,12 +221,13 @@ class Symbols:
         return self._first[market, symbol]
 
     def _last_kline(self, market: Market, series: Series, status: str) -> Bound | None:
-        newest = {"symbol": series.symbol, "interval": series.interval, "limit": 1}
-        rows = self._rest.request("GET", dataset(series.dataset).rest[market].path, newest, market=market)
+        interval = series.interval or "1m"  # ticks end with the last minute's
+        newest = {"symbol": series.symbol, "interval": interval, "limit": 1}
+        rows = self._rest.request("GET", KLINES.rest_path(market), newest, market=market)
         if not rows:
             return None
         last_us = int(rows[0][0]) * 1000
-        at_us = INTERVALS[series.interval].next_open(last_us)
+        at_us = INTERVALS[interval].next_open(last_us)
         return Bound(at_us, f"status {status}; last kline {iso(last_us)}")
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from airflow_provider_binance.errors import BinanceError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
-from airflow_provider_binance.market import DAY_US, INTERVALS, Market, parse_interval
+from airflow_provider_binance.market import DAY_US, INTERVALS, Market, grid_of, parse_interval
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import SourceChoice
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
@@ -89,14 +89,14 @@ def select(
     entry = registered(dataset)
     if kind not in entry.markets:
         raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
-    if not entry.has_interval:
-        raise InputError(f"dataset {dataset} cannot be loaded by this version; it loads: klines")
     names = tuple(names_of(symbols))
     if not names:
         raise InputError("no symbol given: name one or more, such as BTCUSDT, or a pattern such as *USDT")
     chosen = tuple(dict.fromkeys(parse_interval(name, kind).name for name in names_of(intervals or ())))
-    if not chosen:
+    if not chosen and entry.has_interval:
         raise InputError(f"no interval given: {dataset} needs one or more of {' '.join(INTERVALS)}")
+    if chosen and not entry.has_interval:
+        raise InputError(f"dataset {dataset} has no intervals: leave {' '.join(chosen)} out", argument="intervals")
     choice = SourceChoice.parse(source)
     begin, stop = instants(start, end, lambda: now_us(kind))
     return Selection(kind, dataset, names, chosen, begin, stop, choice, reload, confirm, republished)
@@ -154,7 +154,9 @@ def touching(
     return [
         known
         for known in ranges
-        if known.start_us < end_us and known.end_us > start_us and (known.is_provisional or not provisional)
+        if known.start_us < end_us
+        and known.end_us > start_us
+        and not (provisional and (known.state is not State.COMPLETE or known.confirmed_by))
     ]
 
 
@@ -207,7 +209,7 @@ def add_task(
             wanted = _cut(wanted, first.at_us, LATEST_US)
     is_served = None if selection.reload else _was_served_lately(wanted, ranges) or None
     if wanted and not is_served and (last := runtime.symbols.listed_until(series, end_us, now_us)):
-        at_us = INTERVALS[series.interval].ceil(last.at_us)
+        at_us = grid_of(series.interval).ceil(last.at_us)
         dusk = (at_us - last.slack_us, at_us) if last.slack_us else None
         outside += [_not_listed(s.start_us, s.end_us, last.evidence, now_us) for s in _cut(wanted, at_us, LATEST_US)]
         wanted = _cut(wanted, EARLIEST_US, at_us)

@@ -18,9 +18,9 @@ from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.archive.zips import inflated
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import CorruptArchiveError, UnreachableError
-from airflow_provider_binance.kline_rows import KlineRows
-from airflow_provider_binance.market import Interval, Market, from_us, to_us
-from airflow_provider_binance.normalize import archive_rows
+from airflow_provider_binance.market import from_us, to_us
+from airflow_provider_binance.normalize import SeriesRows, series_rows
+from airflow_provider_binance.records import Series
 
 if TYPE_CHECKING:
     import requests
@@ -74,15 +74,15 @@ class FetchedFile:
                 f"archive file {self.file.path} is no sound zip: {error}", ref=self.file.path
             ) from error
 
-    def rows(self, market: Market, interval: Interval) -> Iterator[tuple[int, int, KlineRows]]:
-        """`(part, parts, rows)`, the parts as rows. Raises CorruptArchiveError, too, for klines of another period."""
+    def rows(self, series: Series) -> Iterator[tuple[int, int, SeriesRows]]:
+        """`(part, parts, rows)`, the parts as rows. Raises CorruptArchiveError, too, for rows of another period."""
         for part, parts, csv in self.parts():
-            rows = archive_rows(csv, market, interval, ref=self.file.path)
+            rows = series_rows(csv, series, ref=self.file.path)
             del csv
             if len(rows) and not self.file.start_us <= rows.first_us <= rows.last_us < self.file.end_us:
                 stray = rows.first_us if rows.first_us < self.file.start_us else rows.last_us
                 raise CorruptArchiveError(
-                    f"archive file {self.file.path} holds a kline of {from_us(stray).isoformat()}, outside its period",
+                    f"archive file {self.file.path} holds a row of {from_us(stray).isoformat()}, outside its period",
                     ref=self.file.path,
                 )
             yield part, parts, rows

@@ -20,7 +20,7 @@ from airflow_provider_binance.archive.layout import (
 )
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import ArchiveFileMissingError, UnreachableError
-from airflow_provider_binance.market import INTERVALS, Market, to_us
+from airflow_provider_binance.market import Market, grid_of, to_us
 from airflow_provider_binance.records import Series
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class ArchiveListing:
     def first_file(self, series: Series) -> tuple[int, int] | None:
         """The period of the file that ends first, or None if no file is listed."""
         periods = [self.first_month(series)]
-        if INTERVALS[series.interval].has_daily_files:
+        if grid_of(series.interval).has_daily_files:
             # A file and its checksum, and one more: it is only the first that matters.
             periods.append(_period(series, self._folder(series, Partition.DAILY, "", "", most=3).first))
         return min((period for period in periods if period), key=lambda period: period[1], default=None)
@@ -86,7 +86,7 @@ class ArchiveListing:
         """The period of the file that ends last, or None if no file is listed."""
         last = self._folder(series, Partition.MONTHLY, "", "").last
         daily = None
-        if INTERVALS[series.interval].has_daily_files:
+        if grid_of(series.interval).has_daily_files:
             # The days of the last month end with it at the latest; those after it sort behind `2024-01-32`.
             daily = self._rest(series, f"{last}-32" if last else "").last
         return _period(series, daily or last)

@@ -47,6 +47,8 @@ RECV_WINDOW_MS = 5000
 #: Says that a request is to be signed: the session does it, when the request goes.
 UNSIGNED = "unsigned"
 
+#: Asks spot for times in microseconds; it is said with the request, and others of the session stay as they are.
+_FINE = {"X-MBX-TIME-UNIT": "MICROSECOND"}
 _PREFIX = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 
 Parameters = Mapping[str, Any]
@@ -192,6 +194,15 @@ class BinanceRest:
             {"symbol": symbol, "interval": interval, **pages.bounds(start_us, end_us), "limit": limit},
         )
 
+    def tick_page(
+        self, market: Market, path: str, symbol: str, parameters: Mapping[str, int], *, key: bool = False
+    ) -> bytes:
+        """The JSON of a page of trades or aggregates; spot's times are microseconds."""
+        if key:
+            self._keys.current.require(signing=False)
+        query, headers = _query({"symbol": symbol, **parameters}), _FINE if market is Market.SPOT else None
+        return self._retried(market, path, lambda: self._once("GET", market, path, query, headers))
+
     def exchange_info(self, market: Market) -> dict[str, Any]:
         """Symbols and limits of a market, at most an hour old; all who share the budget's store share it. The budget
         learns the limits from it."""
@@ -264,10 +275,12 @@ class BinanceRest:
             raise MalformedResponseError(f"{market} time: not of the documented shape: {error!r}") from error
         return answer.body
 
-    def _once(self, method: str, market: Market, path: str, query: str) -> bytes:
+    def _once(
+        self, method: str, market: Market, path: str, query: str, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         from airflow_provider_binance.rest.exchange import fetch
 
-        return fetch(self.client, method, market, path, query, self._clocks[market]).body
+        return fetch(self.client, method, market, path, query, self._clocks[market], headers).body
 
     def _signed(self, method: str, market: Market, path: str, params: Parameters | None) -> bytes:
         self._keys.current.require(signing=True)

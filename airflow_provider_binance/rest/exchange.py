@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -32,7 +33,15 @@ class Answer:
     travelled: tuple[float, float]
 
 
-def fetch(client: MeteredClient, method: str, market: Market, path: str, query: str, clock: ServerClock) -> Answer:
+def fetch(
+    client: MeteredClient,
+    method: str,
+    market: Market,
+    path: str,
+    query: str,
+    clock: ServerClock,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """Send one request and read its answer; `query` is encoded already.
 
     Raises:
@@ -46,6 +55,7 @@ def fetch(client: MeteredClient, method: str, market: Market, path: str, query: 
         response = client.session.request(
             method,
             url,
+            headers=headers,
             timeout=(min(CONNECT_TIMEOUT_SECONDS, timeout), timeout),
             proxies=client.proxies,
             allow_redirects=False,

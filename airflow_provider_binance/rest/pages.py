@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from airflow_provider_binance.market import DAY_US, Interval, Market
-from airflow_provider_binance.registry import KLINES
+from airflow_provider_binance.registry import KLINES, IdPaging
 from airflow_provider_binance.rest.costs import charge
 
 # Caps of Binance are round numbers: 100, 500, 1000. Holes of the exchange seldom leave one.
@@ -36,6 +36,11 @@ def bounds(start_us: int, end_us: int) -> dict[str, int]:
 def page_cost(market: Market, limit: int) -> int:
     """The weight of one page."""
     return charge(KLINES.rest[market].path, {"limit": str(limit)}).weight
+
+
+def page_weight(paging: IdPaging) -> int:
+    """The weight of one page by id."""
+    return charge(paging.path, {"limit": str(paging.limit)}).weight
 
 
 def row_cost(market: Market) -> float:
@@ -66,6 +71,21 @@ def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int, *
         upto = min(interval.advance(at, limit), within)
         yield Page(at, upto, limit, page_cost(market, limit))
         at = upto
+
+
+def plan_cost(market: Market, interval: Interval, start_us: int, end_us: int) -> tuple[int, int]:
+    """Requests and weight of a window, without making its pages."""
+    limits = KLINES.rest[market].limits
+    most_days = KLINES.rest[market].max_window_days
+    if most_days and interval.size_us * limits[-1] > most_days * DAY_US:
+        # Pages end where the window must: few, since such intervals are long.
+        planned = list(plan_pages(market, interval, start_us, end_us))
+        return len(planned), sum(page.weight for page in planned)
+    rows = interval.count(start_us, end_us)
+    limit = _cheapest(market)
+    cheap_pages = max(0, -(-(rows - 3 * limits[-1]) // limit))
+    weight, requests, _ = _best_plan(market, rows - cheap_pages * limit)
+    return cheap_pages + requests, cheap_pages * page_cost(market, limit) + weight
 
 
 def next_page(

@@ -183,7 +183,7 @@ class _Comparer:
         spans = [(s.start_us, s.end_us) for s in unit.piece.stretches]
         parts = parts_of(first, coming)
         try:
-            if first.fetched is None:
+            if not isinstance(first.fetched, FetchedFile):
                 next(parts)
             else:
                 self._compare_file(unit, unit.piece, first.fetched, parts, spans)

@@ -18,7 +18,7 @@ from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition
 from airflow_provider_binance.archive.listing import _read_answer
 from airflow_provider_binance.errors import CorruptArchiveError, UnreachableError
-from airflow_provider_binance.market import INTERVALS, Market
+from airflow_provider_binance.records import Series
 from tests.fuzz.hostile import many, words
 
 START = 1_704_067_200_000_000
@@ -49,7 +49,7 @@ def rows_of(content: bytes) -> int:
     with tempfile.TemporaryFile() as file:
         file.write(content)
         fetched = FetchedFile(FILE, file, "0" * 64, len(content), FILE.end_us, len(content))
-        return sum(len(rows) for _, _, rows in fetched.rows(Market.SPOT, INTERVALS["1m"]))
+        return sum(len(rows) for _, _, rows in fetched.rows(Series("spot", "klines", "BTCUSDT", "1m")))
 
 
 def test_the_good_one_is_read() -> None:
