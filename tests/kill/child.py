@@ -94,8 +94,8 @@ def arm(watched: Watched, store_class: type[SqlStore]) -> None:
             original_take(self, answer)
 
     files._Download.take = take  # type: ignore[method-assign]
-    for form, middle in (("copy_chunks", 2), ("fields", 2), ("tuples", 300)):
-        setattr(KlineRows, form, _killed_midway(watched, getattr(KlineRows, form), middle))
+    for form in ("copy_chunks", "sqlite_chunks"):
+        setattr(KlineRows, form, _killed_midway(watched, getattr(KlineRows, form), 2))
     _watch(watched, store_class, "_write_rows", "copy")
     _watch(watched, store_class, "_write_line", "ledger", "rows_without_line")
     _watch(watched, store_class, "_write_coverage", "ledger")
@@ -123,8 +123,8 @@ def arm(watched: Watched, store_class: type[SqlStore]) -> None:
 
 def _killed_midway(watched: Watched, form: Any, middle: int) -> Any:
     @wraps(form)
-    def wrapped(self: KlineRows, *arguments: Any) -> Iterator[Any]:
-        for number, item in enumerate(form(self, *arguments)):
+    def wrapped(self: KlineRows, *arguments: Any, **named: Any) -> Iterator[Any]:
+        for number, item in enumerate(form(self, *arguments, **named)):
             if number == middle:
                 watched.reached("mid_rows")
             yield item
