@@ -24,6 +24,7 @@ _TIME_DIGITS = (13, 16)
 #: A trade count of more digits is none, and no database takes it.
 _MOST_COUNT_DIGITS = 18
 _ZERO, _MINUS, _POINT = b"0-."
+_EIGHT_ZEROS = int.from_bytes(b"0" * 8)
 #: Bytes searched for commas at a time: what that takes besides stays small.
 _BLOCK = 1024 * 1024
 
@@ -120,28 +121,43 @@ class Lines:
         text = self.text
         return [text[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
-    def canonical(self) -> list[str] | None:
-        """The fields of regular lines, eleven to a line (without the unused last one), with decimals as canonical text;
-        None if a sign, a leading zero or a number without point asks for more than to cut the zeros behind points."""
+    def canonical(self) -> list[list[str]] | None:
+        """Of regular lines: their fields slot by slot, from `open` to the last but the unused one, with decimals as
+        canonical text; None where `canonical_ends` is."""
+        if (ends := self.canonical_ends()) is None:
+            return None
+        base = int(self.places[0, _OPEN]) - self._digits
+        text = self.text[base : int(self.places[-1, -1])].decode("ascii")
+        bounds = zip((self.places[:, :-2].T + (1 - base)).tolist(), (ends.T - base).tolist(), strict=True)
+        return [[text[start:end] for start, end in zip(*slot, strict=True)] for slot in bounds]
+
+    def canonical_ends(self) -> Places | None:
+        """Of regular lines: where their fields end, slot by slot as in `canonical`, decimals where their canonical text
+        does; None if a sign, a leading zero or many decimals ask for more than to cut the zeros behind a point."""
         import numpy as np
 
         base, end = int(self.places[0, _OPEN]) - self._digits, int(self.places[-1, -1])
-        text = self.text[base:end].replace(b"\n", b",")
+        text = self.text[base:end]
         buffer = np.frombuffer(text, np.uint8)
-        places = self.places.T - np.int32(base)
-        starts, ends = (places[[slot - back for slot in _DECIMALS]].ravel() for back in (1, 0))
-        first, second = buffer[starts + 1], buffer[starts + 2]
-        if text.count(b".") != len(starts) or (first < _ZERO).any() or ((first == _ZERO) & (second != _POINT)).any():
+        places = self.places - np.int32(base)
+        starts = (places[:, [slot - 1 for slot in _DECIMALS]] + 1).ravel()
+        last = (places[:, _DECIMALS] - 1).ravel()
+        first = buffer[starts]
+        if (first < _ZERO).any() or ((first == _ZERO) & (buffer[starts + 1] >= _ZERO)).any():
             return None
-        kept, last = np.ones(len(buffer), np.bool_), ends - 1
-        while len(last):
-            kept[last[buffer[last] == _POINT]] = False
-            last = last[buffer[last] == _ZERO]
-            kept[last] = False
-            last = last - 1
-        unused = places[-2]
-        kept[unused] = kept[unused + 1] = False
-        return buffer[kept].tobytes().decode("ascii").split(",")
+        # The last eight bytes up to each end as one number, whose size tells how many of them are zeros.
+        eight = np.ndarray(len(text) - 7, "<u8", text, strides=(1,))[last - 7] ^ np.uint64(_EIGHT_ZEROS)
+        zeros = np.zeros(len(last), np.uint8)
+        for bits in range(0, 64, 8):
+            zeros += eight < np.uint64(1 << bits)
+        if text.count(b".") < len(last):
+            zeros[~np.logical_or.reduceat(buffer == _POINT, starts)] = 0
+        last -= zeros
+        if (buffer[last[zeros == 8]] == _ZERO).any():
+            return None
+        ends = self.places[:, 1:-1].copy()
+        ends[:, [slot - 1 for slot in _DECIMALS]] = (last + (buffer[last] != _POINT) + base).reshape(-1, len(_DECIMALS))
+        return ends
 
 
 def check_widths(close_time: bytes | str, trade_count: bytes | str) -> None:

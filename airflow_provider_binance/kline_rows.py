@@ -10,12 +10,12 @@ from bisect import bisect_left
 from collections.abc import Generator, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
-from itertools import chain
 
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
+from airflow_provider_binance.kline_image import image
 from airflow_provider_binance.kline_lines import FIELDS, Lines, check_widths, no_lines
 from airflow_provider_binance.market import DAY_US, Interval, Market, from_us
-from airflow_provider_binance.records import Fields, Kline, Series
+from airflow_provider_binance.records import Image, Kline, Row, Series
 
 #: An exponent beyond this is damage, and its plain notation would fill the memory.
 _MOST_EXPONENT = 400
@@ -129,30 +129,18 @@ class KlineRows:
             rows.append(b"")
             yield b"\n".join(rows)
 
-    def fields(self) -> Generator[Fields]:
-        """The rows of `tuples`, a chunk per 4,096 rows; raises as `copy_chunks` does."""
-        width = FIELDS - 1
-        names = tuple(f"{{{slot}}}" for slot in range(width))
-        # All fields of regular lines are passed on as they stand; SQLite makes the times, which the interval tells.
-        opened = "substr({0}, 1, 13) * 1000"
-        regular = (opened, *names[1:6], f"{opened} + {self._interval.size_us - 1000}", *names[7:])
-        for lines, times in self._chunks():
-            if lines.are_regular and (texts := lines.canonical()) is not None:
-                yield Fields(texts, width, regular)
-            else:
-                yield Fields([*chain.from_iterable(_tuples(lines, times))], width, names)
+    def sqlite_chunks(self, *, images: int) -> Generator[Image | list[Row]]:
+        """The rows, 4,096 at a time, or up to four times as many if `images` are too few for that: regular lines as an
+        image, else as `tuples` gives them. Raises as `copy_chunks` does."""
+        wanted = -(-len(self) // images) if images else 0
+        for number, (lines, times) in enumerate(self._chunks(min(wanted, 4 * _CHUNK_ROWS))):
+            made = image(lines, times, self._interval) if number < images and lines.are_regular else None
+            yield list(self._tuples(lines, times)) if made is None else made
 
-    def tuples(self) -> Iterator[tuple[int | str | None, ...]]:
+    def tuples(self) -> Iterator[Row]:
         """A tuple per row in `columns` order: times in µs, decimals as canonical text. Raises as `copy_chunks` does."""
         for lines, times in self._chunks():
-            if not lines.are_regular or (texts := lines.canonical()) is None:
-                yield from _tuples(lines, times)
-                continue
-            last_us = self._interval.size_us - 1000
-            o, h, l, c, v, _, w, n, x, y = (texts[slot :: FIELDS - 1] for slot in range(1, FIELDS - 1))  # noqa: E741
-            yield from zip(
-                times, o, h, l, c, v, [at + last_us for at in times], w, map(int, n), x, y, strict=True
-            )  # fmt: skip
+            yield from self._tuples(lines, times)
 
     def klines(self, series: Series) -> Iterator[Kline]:
         """The record path: a `Kline` per row, with Decimals and aware times. Raises as `copy_chunks` does."""
@@ -183,10 +171,18 @@ class KlineRows:
             times = even if times == list(even) else times
         return KlineRows(Lines.united([part._lines for part in parts]), times, self._market, self._interval)
 
-    def _chunks(self) -> Iterator[tuple[Lines, Sequence[int]]]:
-        for at in range(0, len(self._times), _CHUNK_ROWS):
-            chunk = slice(at, at + _CHUNK_ROWS)
+    def _chunks(self, least_rows: int = 0) -> Iterator[tuple[Lines, Sequence[int]]]:
+        rows = max(least_rows, _CHUNK_ROWS)
+        for at in range(0, len(self._times), rows):
+            chunk = slice(at, at + rows)
             yield self._lines[chunk], self._times[chunk]
+
+    def _tuples(self, lines: Lines, times: Sequence[int]) -> Iterator[Row]:
+        if not lines.are_regular or (slots := lines.canonical()) is None:
+            return _tuples(lines, times)
+        last_us = self._interval.size_us - 1000
+        o, h, l, c, v, _, w, n, x, y = slots  # noqa: E741
+        return zip(times, o, h, l, c, v, [at + last_us for at in times], w, map(int, n), x, y, strict=True)
 
     def _copy_line(self, head: bytes, line: bytes) -> bytes:
         """One COPY line of any kline, with its close time, or NULL for the regular one."""
@@ -251,7 +247,7 @@ def _date(at_us: int) -> bytes:
     return b"%04d-%02d-%02d " % from_us(at_us).timetuple()[:3]
 
 
-def _tuples(lines: Lines, times: Sequence[int]) -> Iterator[tuple[int | str | None, ...]]:
+def _tuples(lines: Lines, times: Sequence[int]) -> Iterator[Row]:
     """A tuple per line, whatever its digits are."""
     try:
         fields = b",".join(lines).decode("ascii").split(",")

@@ -16,18 +16,23 @@ _SERVED = ("http", "https", "all")
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 
 
-def checked(proxies: Mapping[str, str]) -> dict[str, str]:
+def checked(proxies: Mapping[str, object]) -> dict[str, str]:
     """`proxies` (scheme of the target → URL) with the scheme of each proxy said; ValueError, without password, if one
     cannot be a proxy."""
     found = {}
     for served, given in proxies.items():
-        url = str(given).strip()
+        if not isinstance(given, str):
+            raise ValueError(
+                f"a value of type {type(given).__name__} is no proxy; use {'|'.join(_KINDS)}://user:password@host:port"
+            )
+        url = given.strip()
         url = url if "://" in url else f"http://{url}"
         if served not in _SERVED and "://" not in served:
             raise ValueError(f"{served!r} is no scheme that a proxy can serve; use {', '.join(_SERVED)}")
         try:
             parts = urlsplit(url)
             is_url = parts.scheme in _KINDS and bool(parts.hostname) and parts.port != 0
+            is_url = is_url and not str(parts.hostname).isdigit()  # 5 would be the address 0.0.0.5
         except ValueError:
             is_url = False
         if not is_url:

@@ -128,13 +128,22 @@ class CoverageRange:
     checked_at_us: int = 0
     next_check_at_us: int | None = None
 
+    @property
+    def is_provisional(self) -> bool:
+        """Whether it is complete, and no archive file has confirmed it."""
+        return self.state is State.COMPLETE and not self.confirmed_by
 
-class Fields(NamedTuple):
-    """Some rows as one flat list of values, `width` to a row. `columns` makes of them what the table's columns take, in
-    SQL that both the rows and SQLite understand: `{0}` is a row's first value."""
 
-    values: Sequence[int | str | None]
-    width: int
+#: A row in the order of the columns that it has: times in µs, decimals as canonical text, integers and booleans as int.
+Row = tuple[int | str | None, ...]
+
+
+class Image(NamedTuple):
+    """So many rows as the bytes of an SQLite database, in its table `rows`. `columns` says in SQL what the columns of
+    the rows are there."""
+
+    data: bytes
+    rows: int
     columns: tuple[str, ...]
 
 
@@ -172,11 +181,11 @@ class Rows(Protocol):
         """COPY text (delimiter `,`, newline at each end): `series_id`, then `copy_columns`; times as ISO text and
         offset."""
 
-    def fields(self) -> Generator[Fields]:
-        """The rows of `tuples`, a few thousand at a time, in the form that takes the least work to make."""
+    def sqlite_chunks(self, *, images: int) -> Generator[Image | list[Row]]:
+        """The rows of `tuples`, a few thousand at a time; as images where these can be made, at most so many."""
 
-    def tuples(self) -> Iterable[tuple[int | str | None, ...]]:
-        """A tuple per row in `columns` order: times as integer µs, decimals as canonical text, integers as int."""
+    def tuples(self) -> Iterable[Row]:
+        """A tuple per row in `columns` order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import chain
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import DAY_US, SECOND_US, from_us
-from airflow_provider_binance.records import Fields
+from airflow_provider_binance.records import Row
 from airflow_provider_binance.registry import Dataset, Kind
 
 Value = int | str | None
@@ -81,12 +80,10 @@ class TupleRows:
             )
             yield "".join(lines).encode()
 
-    def fields(self) -> Generator[Fields]:
-        """Every value as it is."""
-        width = len(self.columns)
-        names = tuple(f"{{{number}}}" for number in range(width))
+    def sqlite_chunks(self, *, images: int) -> Generator[list[Row]]:
+        """Every tuple as it is."""
         for start in range(0, len(self._rows), _CHUNK_ROWS):
-            yield Fields([*chain.from_iterable(self._rows[start : start + _CHUNK_ROWS])], width, names)
+            yield self._rows[start : start + _CHUNK_ROWS]
 
     def tuples(self) -> list[tuple[Value, ...]]:
         """A tuple per row in `columns` order."""

@@ -154,9 +154,7 @@ def touching(
     return [
         known
         for known in ranges
-        if known.start_us < end_us
-        and known.end_us > start_us
-        and not (provisional and (known.state is not State.COMPLETE or known.confirmed_by))
+        if known.start_us < end_us and known.end_us > start_us and (known.is_provisional or not provisional)
     ]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_binance.errors import CorruptArchiveError
 from airflow_provider_binance.kline_rows import canonical
 from airflow_provider_binance.market import from_us
-from airflow_provider_binance.records import AggTrade, Fields, Series, Trade
+from airflow_provider_binance.records import AggTrade, Row, Series, Trade
 from airflow_provider_binance.registry import Kind
 from airflow_provider_binance.tick_lines import TickLines
 
@@ -110,12 +110,10 @@ class TickRows:
             rows.append(b"")
             yield b"\n".join(rows)
 
-    def fields(self) -> Generator[Fields]:
-        """The rows of `tuples`, a chunk per 4,096 rows."""
-        width = len(self.columns)
-        names = tuple(f"{{{slot}}}" for slot in range(width))
+    def sqlite_chunks(self, *, images: int) -> Generator[list[Row]]:
+        """The rows of `tuples`, 4,096 at a time."""
         for lines in self._chunks():
-            yield Fields([*chain.from_iterable(_tuples(lines))], width, names)
+            yield list(_tuples(lines))
 
     def tuples(self) -> Iterator[tuple[int | str | None, ...]]:
         """A tuple per row in `columns` order: times in µs, decimals as canonical text, flags as int."""

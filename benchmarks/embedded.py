@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from airflow_provider_binance.kline_rows import carried_columns
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.normalize import archive_rows
-from airflow_provider_binance.store import open_store
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.store import open_store, schema_sql
+from airflow_provider_binance.store.schema import quoted
 from benchmarks import loads
 from benchmarks.measure import Took, timed
 from benchmarks.workload import Workload
@@ -17,33 +20,42 @@ Months = list[list[tuple[int | str | None, ...]]]
 
 
 def ready_rows(work: Workload) -> Months:
-    """The rows of each month as tuples, times as integers and decimals as text, with market, symbol and interval."""
-    head = (work.series.market, work.series.symbol, work.series.interval)
+    """The rows of each month as tuples, times as integers and decimals as text."""
     interval = INTERVALS[work.series.interval]
-    return [
-        [(*head, *row) for row in archive_rows(work.csv(file), Market.SPOT, interval, ref=file.path).tuples()]
-        for file in work.files
-    ]
+    return [list(archive_rows(work.csv(file), Market.SPOT, interval, ref=file.path).tuples()) for file in work.files]
 
 
-def plain(path: Path, months: Months) -> Took:
-    """Upsert all rows, a transaction per month; where the same rows are there, none is written."""
-    names = ["market", "symbol", "interval", *carried_columns(Market.SPOT)]
-    columns = ", ".join(f'"{name}"' for name in names)
-    others = names[4:]
-    sets = ", ".join(f'"{name}" = excluded."{name}"' for name in others)
-    differs = " OR ".join(f'"{name}" IS NOT excluded."{name}"' for name in others)
+def plain(path: Path, months: Months, series: Series) -> Took:
+    """Upsert all rows into a table keyed (market, symbol, interval, open_time)."""
+    key = ("market", "symbol", "interval", "open_time")
+    names = [*key[:3], *carried_columns(Market.SPOT)]
+    # Without a rowid and without types: measured as fast as with them, fresh and again.
+    table = f"CREATE TABLE IF NOT EXISTS plain ({', '.join(names)}, PRIMARY KEY ({', '.join(key)})) WITHOUT ROWID"
+    head = (series.market, series.symbol, series.interval)
+    return _upsert(path, table, "plain", key, names, [[(*head, *row) for row in rows] for rows in months])
+
+
+def same_table(path: Path, months: Months) -> Took:
+    """Upsert all rows into the table that our load writes, keyed (series_id, open_time)."""
+    tables = "" if path.exists() else schema_sql("sqlite")
+    names = ["series_id", *carried_columns(Market.SPOT)]
+    rows_of_months: Months = [[(1, *row) for row in rows] for rows in months]
+    return _upsert(path, tables, "klines_data", ("series_id", "open_time"), names, rows_of_months)
+
+
+def _upsert(path: Path, tables: str, table: str, key: Sequence[str], names: Sequence[str], months: Months) -> Took:
+    """A transaction per month; where the same rows are there, none is written."""
+    columns = ", ".join(quoted(name) for name in names)
+    others = [quoted(name) for name in names if name not in key]
+    sets = ", ".join(f"{name} = excluded.{name}" for name in others)
+    differs = " OR ".join(f"{name} IS NOT excluded.{name}" for name in others)
     upsert = (
-        f"INSERT INTO plain ({columns}) VALUES ({', '.join('?' * len(names))}) "
-        f"ON CONFLICT (market, symbol, interval, open_time) DO UPDATE SET {sets} WHERE {differs}"
+        f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) "
+        f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {sets} WHERE {differs}"
     )
-    with sqlite3.connect(path, isolation_level=None) as db:
-        db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
-        # Without a rowid: measured faster than with one, fresh and again.
-        db.execute(
-            f"CREATE TABLE IF NOT EXISTS plain ({columns}, PRIMARY KEY (market, symbol, interval, open_time)) "
-            "WITHOUT ROWID"
-        )
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {tables}")
 
         def run() -> None:
             for rows in months:
@@ -51,9 +63,9 @@ def plain(path: Path, months: Months) -> Took:
                 db.executemany(upsert, rows)
                 db.execute("COMMIT")
 
-        took = timed(run)
-    db.close()
-    return took
+        return timed(run)
+    finally:
+        db.close()
 
 
 def ours(path: Path, work: Workload) -> Took:

@@ -147,12 +147,13 @@ def _sqlite(work: Workload, rounds: int, folder: Path) -> dict[str, list[Took]]:
     took: dict[str, list[Took]] = {}
     for number in range(rounds):
         print(f"SQLite, round {number + 1} of {rounds}", flush=True)
-        plain, ours = folder / f"plain{number}.db", folder / f"ours{number}.db"
+        plain, same, ours = (folder / f"{name}{number}.db" for name in ("plain", "same", "ours"))
         for which in ("", " again"):
-            took.setdefault("plain" + which, []).append(embedded.plain(plain, ready))
+            took.setdefault("plain" + which, []).append(embedded.plain(plain, ready, work.series))
+            took.setdefault("same" + which, []).append(embedded.same_table(same, ready))
             took.setdefault("ours" + which, []).append(embedded.ours(ours, work))
         assert embedded.rows_of(plain, "plain") == embedded.rows_of(ours, "klines")
-        for path in (plain, ours):
+        for path in (plain, same, ours):
             path.unlink()
     return took
 

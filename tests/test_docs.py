@@ -46,11 +46,13 @@ def test_every_option_of_the_command_line_stands_in_the_readme():
 
 def test_every_argument_of_the_operator_stands_in_the_readme():
     """With its default."""
+    from airflow_provider_binance.operators.base import IngestOperator
     from airflow_provider_binance.operators.binance import BinanceLoadOperator
 
+    shared, own = (inspect.signature(kind.__init__).parameters for kind in (IngestOperator, BinanceLoadOperator))
     table = README[README.index("| argument of `BinanceLoadOperator`") :]
     table = table[: table.index("\n\n")]
-    for name, parameter in inspect.signature(BinanceLoadOperator.__init__).parameters.items():
+    for name, parameter in {**shared, **own}.items():
         if name in ("self", "kwargs"):
             continue
         [row] = [line for line in table.splitlines() if f"`{name}`" in line.split("|")[1]]

@@ -1,22 +1,92 @@
-"""What the operators share: errors as Airflow wants them, and an orderly end of a task that is killed."""
+"""What the operators share: arguments, errors as Airflow wants them, and an orderly end of a task that is killed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
 from airflow_provider_binance.errors import IngestError
 
+if TYPE_CHECKING:
+    from airflow_provider_binance.hooks.binance import BinanceHook
+    from airflow_provider_binance.reports import SeriesLoad
+
 
 class IngestOperator(BaseOperator):
-    """Base of operators that call the ingest core: `with self.ingesting():` goes around that call."""
+    """Base of operators that call the ingest core: `with self.ingesting():` goes around that call.
 
-    def __init__(self, **kwargs: Any) -> None:
+    Args:
+        market: `spot`, `um` or `cm`.
+        symbols: names or patterns such as `*USDT`; a list, JSON, or text separated by commas.
+        intervals: kline lengths `1m` … `1M`, likewise.
+        start: first instant of the window, an aware datetime or a window text.
+        end: first instant after the window.
+        dataset: table to work on.
+        jobs: parallel downloads.
+        priority: class of the weight budget: `live`, `repair`, `daily` or `backfill`.
+        binance_conn_id: connection of type `binance`.
+        store_conn_id: connection of type `postgres` or `sqlite`: the ingest database.
+        on_gap: `warn`, or `fail` if something is neither there nor explained afterwards.
+        skip_on_no_change: end as skipped, not as succeeded, when nothing changed.
+    """
+
+    template_fields: Sequence[str] = (
+        "market", "symbols", "intervals", "start", "end", "dataset", "jobs", "priority", "binance_conn_id",
+        "store_conn_id", "on_gap", "skip_on_no_change",
+    )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"symbols": "json", "intervals": "json"}
+
+    def __init__(
+        self,
+        *,
+        market: str | None = None,
+        symbols: Sequence[str] | str | None = None,
+        intervals: Sequence[str] | str | None = None,
+        start: datetime | str | None = None,
+        end: datetime | str | None = None,
+        dataset: str = "klines",
+        jobs: int | str = 2,
+        priority: str = "repair",
+        binance_conn_id: str = "binance_default",
+        store_conn_id: str = "ingest_default",
+        on_gap: str = "warn",
+        skip_on_no_change: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.market = market
+        self.symbols = symbols
+        self.intervals = intervals
+        self.start = start
+        self.end = end
+        self.dataset = dataset
+        self.jobs = jobs
+        self.priority = priority
+        self.binance_conn_id = binance_conn_id
+        self.store_conn_id = store_conn_id
+        self.on_gap = on_gap
+        self.skip_on_no_change = skip_on_no_change
         self._is_ingesting = False
+
+    def hook(self) -> BinanceHook:
+        """The connections of the task."""
+        from airflow_provider_binance.hooks.binance import BinanceHook
+
+        return BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
+
+    def tell_loads(self, verb: str, loads: Iterable[SeriesLoad]) -> None:
+        """A log line for each series."""
+        for load in loads:
+            counts = load.counts
+            self.log.info(
+                "%s %s: %d inserted, %d updated, %d unchanged; %d files, %d requests, weight %d, %.1f s",
+                verb, load.series, counts.rows_inserted, counts.rows_updated, counts.rows_unchanged, load.archive_files,
+                load.rest_requests, load.weight_used, load.seconds,
+            )  # fmt: skip
 
     @contextmanager
     def ingesting(self) -> Iterator[None]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryDecision
@@ -72,6 +72,7 @@ class BinanceLoadOperator(IngestOperator):
         confirm: also load anew, from the archive, what so far rests on REST alone.
         republished: whether `confirm` also reads files again that were published anew; asks the listing per series.
         jobs: parallel downloads.
+        connections: how many series are written at once, each over a connection of its own (SQLite: always one).
         priority: class of the weight budget: `live`, `repair`, `daily` or `backfill`.
         binance_conn_id: connection of type `binance`.
         store_conn_id: connection of type `postgres` or `sqlite`: the ingest database.
@@ -83,10 +84,8 @@ class BinanceLoadOperator(IngestOperator):
     """
 
     template_fields: Sequence[str] = (
-        "market", "symbols", "intervals", "start", "end", "dataset", "source", "reload", "confirm", "republished",
-        "jobs", "priority", "binance_conn_id", "store_conn_id", "on_gap", "skip_on_no_change",
+        *IngestOperator.template_fields, "source", "reload", "confirm", "republished", "connections",
     )  # fmt: skip
-    template_fields_renderers: ClassVar[dict[str, str]] = {"symbols": "json", "intervals": "json"}
     ui_color = "#f5dd90"
 
     def __init__(
@@ -94,39 +93,20 @@ class BinanceLoadOperator(IngestOperator):
         *,
         market: str,
         symbols: Sequence[str] | str,
-        intervals: Sequence[str] | str | None = None,
-        start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        dataset: str = "klines",
         source: str = "auto",
         reload: bool | str = False,
         confirm: bool | str = False,
         republished: bool | str = True,
-        jobs: int | str = 2,
+        connections: int | str = 1,
         priority: str = "backfill",
-        binance_conn_id: str = "binance_default",
-        store_conn_id: str = "ingest_default",
-        on_gap: str = "warn",
-        skip_on_no_change: bool | str = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.market = market
-        self.symbols = symbols
-        self.intervals = intervals
-        self.start = start
-        self.end = end
-        self.dataset = dataset
+        super().__init__(market=market, symbols=symbols, priority=priority, **kwargs)
         self.source = source
         self.reload = reload
         self.confirm = confirm
         self.republished = republished
-        self.jobs = jobs
-        self.priority = priority
-        self.binance_conn_id = binance_conn_id
-        self.store_conn_id = store_conn_id
-        self.on_gap = on_gap
-        self.skip_on_no_change = skip_on_no_change
+        self.connections = connections
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Load the window and return the report.
@@ -139,15 +119,12 @@ class BinanceLoadOperator(IngestOperator):
         """
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from airflow_provider_binance.hooks.binance import BinanceHook
-
         with self.ingesting():
             on_gap = one_of("on_gap", self.on_gap, ("warn", "fail"))
             start, end = window_of(context, self.start, self.end, task_id=self.task_id)
-            hook = BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
             try:
-                report = hook.load(
-                    market=self.market,
+                report = self.hook().load(
+                    market=str(self.market),
                     dataset=self.dataset,
                     symbols=texts("symbols", self.symbols) or [],
                     intervals=texts("intervals", self.intervals),
@@ -158,11 +135,12 @@ class BinanceLoadOperator(IngestOperator):
                     confirm=truth("confirm", self.confirm),
                     republished=truth("republished", self.republished),
                     jobs=whole("jobs", self.jobs),
+                    connections=whole("connections", self.connections),
                     run_ref=run_ref(context),
                 )
             except IngestError as error:
                 if error.report is not None:
-                    self._tell_loads(error.report)
+                    self.tell_loads("Loaded", error.report.loads)
                 raise
             self._tell(report, on_gap)
         changed = report.counts.rows_inserted + report.counts.rows_updated
@@ -170,17 +148,8 @@ class BinanceLoadOperator(IngestOperator):
             raise AirflowSkipException("nothing changed: the ledger already covers this window")
         return summarize(report)
 
-    def _tell_loads(self, report: LoadReport) -> None:
-        for load in report.loads:
-            counts = load.counts
-            self.log.info(
-                "Loaded %s: %d inserted, %d updated, %d unchanged; %d files, %d requests, weight %d, %.1f s",
-                load.series, counts.rows_inserted, counts.rows_updated, counts.rows_unchanged, load.archive_files,
-                load.rest_requests, load.weight_used, load.seconds,
-            )  # fmt: skip
-
     def _tell(self, report: LoadReport, on_gap: str) -> None:
-        self._tell_loads(report)
+        self.tell_loads("Loaded", report.loads)
         missing = report.unexplained
         for series, gap in missing[:_MOST_GAPS]:
             told = gap.to_dict()

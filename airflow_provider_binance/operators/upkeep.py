@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_binance.errors import UnexplainedGapError
@@ -22,47 +21,11 @@ _MOST_FINDINGS, _MOST_LOGGED = 100, 10
 
 
 class _UpkeepOperator(IngestOperator):
-    """What both share: the selection, the connections, and what is made of findings."""
+    """What both share: what is made of findings."""
 
-    template_fields: Sequence[str] = (
-        "market", "symbols", "intervals", "start", "end", "dataset", "jobs", "priority", "binance_conn_id",
-        "store_conn_id", "on_gap", "skip_on_no_change",
-    )  # fmt: skip
-    template_fields_renderers: ClassVar[dict[str, str]] = {"symbols": "json", "intervals": "json"}
     ui_color = "#c9e4ca"
     #: Whether trying again may close what is open.
     is_mended_by_retry: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        *,
-        market: str | None = None,
-        symbols: Sequence[str] | str | None = None,
-        intervals: Sequence[str] | str | None = None,
-        start: datetime | str | None = None,
-        end: datetime | str | None = None,
-        dataset: str = "klines",
-        jobs: int | str = 2,
-        priority: str = "repair",
-        binance_conn_id: str = "binance_default",
-        store_conn_id: str = "ingest_default",
-        on_gap: str = "warn",
-        skip_on_no_change: bool | str = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.market = market
-        self.symbols = symbols
-        self.intervals = intervals
-        self.start = start
-        self.end = end
-        self.dataset = dataset
-        self.jobs = jobs
-        self.priority = priority
-        self.binance_conn_id = binance_conn_id
-        self.store_conn_id = store_conn_id
-        self.on_gap = on_gap
-        self.skip_on_no_change = skip_on_no_change
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do it and return the report.
@@ -75,12 +38,9 @@ class _UpkeepOperator(IngestOperator):
         """
         from airflow.sdk.exceptions import AirflowSkipException
 
-        from airflow_provider_binance.hooks.binance import BinanceHook
-
         with self.ingesting():
             on_gap = one_of("on_gap", self.on_gap, ("warn", "fail"))
-            hook = BinanceHook(self.binance_conn_id, store_conn_id=self.store_conn_id, priority=self.priority)
-            report, changed = self._work(hook, self._selection(context))
+            report, changed = self._work(self.hook(), self._selection(context))
             self._tell(report.findings, on_gap)
         if not changed and truth("skip_on_no_change", self.skip_on_no_change):
             raise AirflowSkipException("nothing changed")
@@ -150,7 +110,7 @@ class BinanceRepairOperator(_UpkeepOperator):
         Totals, and the first 100 findings.
     """
 
-    template_fields: Sequence[str] = (*_UpkeepOperator.template_fields, "source", "early", "confirm")
+    template_fields: Sequence[str] = (*IngestOperator.template_fields, "source", "early", "confirm")
 
     def __init__(
         self, *, source: str = "auto", early: bool | str = False, confirm: bool | str = True, **kwargs: Any
@@ -164,13 +124,7 @@ class BinanceRepairOperator(_UpkeepOperator):
         report = hook.repair(
             **selection, source=self.source, early=truth("early", self.early), confirm=truth("confirm", self.confirm)
         )
-        for load in report.loads:
-            counts = load.counts
-            self.log.info(
-                "Repaired %s: %d inserted, %d updated, %d unchanged; %d files, %d requests, weight %d",
-                load.series, counts.rows_inserted, counts.rows_updated, counts.rows_unchanged, load.archive_files,
-                load.rest_requests, load.weight_used,
-            )  # fmt: skip
+        self.tell_loads("Repaired", report.loads)
         return report, any(load.counts.rows_inserted + load.counts.rows_updated for load in report.loads)
 
 
@@ -200,7 +154,7 @@ class BinanceVerifyOperator(_UpkeepOperator):
         Totals by kind and class, and the first 100 findings.
     """
 
-    template_fields: Sequence[str] = (*_UpkeepOperator.template_fields, "against", "fix", "adopt")
+    template_fields: Sequence[str] = (*IngestOperator.template_fields, "against", "fix", "adopt")
     is_mended_by_retry = False
 
     def __init__(

@@ -73,21 +73,6 @@ def plan_pages(market: Market, interval: Interval, start_us: int, end_us: int, *
         at = upto
 
 
-def plan_cost(market: Market, interval: Interval, start_us: int, end_us: int) -> tuple[int, int]:
-    """Requests and weight of a window, without making its pages."""
-    limits = KLINES.rest[market].limits
-    most_days = KLINES.rest[market].max_window_days
-    if most_days and interval.size_us * limits[-1] > most_days * DAY_US:
-        # Pages end where the window must: few, since such intervals are long.
-        planned = list(plan_pages(market, interval, start_us, end_us))
-        return len(planned), sum(page.weight for page in planned)
-    rows = interval.count(start_us, end_us)
-    limit = _cheapest(market)
-    cheap_pages = max(0, -(-(rows - 3 * limits[-1]) // limit))
-    weight, requests, _ = _best_plan(market, rows - cheap_pages * limit)
-    return cheap_pages + requests, cheap_pages * page_cost(market, limit) + weight
-
-
 def next_page(
     market: Market, interval: Interval, page: Page, rows: int, first_open_us: int, last_open_us: int
 ) -> Page | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.masking import mask_url
-from airflow_provider_binance.records import Batch, CoverageRange, Series, WriteResult
+from airflow_provider_binance.records import Batch, CoverageRange, Row, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.store.inspection import Inspection
 
@@ -18,8 +18,6 @@ ACCEPTED = (
     "accepted are postgresql+psycopg://user:password@host:5432/database, sqlite:///relative/path.db, "
     "sqlite:////absolute/path.db and a pathlib.Path"
 )
-
-Row = tuple[int | str | None, ...]
 
 
 class ArchiveLine(NamedTuple):

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from airflow_provider_binance.records import CoverageRange, Source, State
+from airflow_provider_binance.records import CoverageRange, Source
 
 RANK = {Source.STREAM: 0, Source.REST: 1, Source.ARCHIVE: 2}
 
@@ -86,7 +86,7 @@ def sources(start_us: int, end_us: int, coverage: Iterable[CoverageRange], lines
         Span(r.start_us, r.end_us, Source.ARCHIVE, files.get(r.confirmed_by, unknown)) for r in known if r.confirmed_by
     )
     claims = [Span(*line[:4]) for line in best]
-    provisional = [(r.start_us, r.end_us) for r in known if r.state == State.COMPLETE and not r.confirmed_by]
+    provisional = [(r.start_us, r.end_us) for r in known if r.is_provisional]
     if provisional:
         paint((claim for claim in claims if claim.source != Source.ARCHIVE), provisional)
     paint(claims)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_binance.market import parse_interval
-from airflow_provider_binance.records import CoverageRange, Series, Source, State
+from airflow_provider_binance.records import CoverageRange, Row, Series, Source, State
 from airflow_provider_binance.registry import Continuity, Dataset, Kind
 from airflow_provider_binance.registry import dataset as registered
-from airflow_provider_binance.store.base import ArchiveLine, Row
+from airflow_provider_binance.store.base import ArchiveLine
 from airflow_provider_binance.store.precedence import Line, Span, sources, standing
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_base import SqlBase

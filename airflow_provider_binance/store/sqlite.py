@@ -14,7 +14,7 @@ from typing import Any
 from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
-from airflow_provider_binance.store import sqlite_rows
+from airflow_provider_binance.store import sqlite_incoming, sqlite_rows
 from airflow_provider_binance.store.schema import quoted
 from airflow_provider_binance.store.sqlite_dialect import SqliteDialect, teach
 
@@ -110,6 +110,12 @@ class SqliteStore(SqliteDialect):
                 f"the store {self.url} is not available now: {error}. {free:,} bytes are free in {self.path.parent}: "
                 f"make room there, or lift its quota"
             )
+        if code in _BUSY:
+            return StoreUnavailableError(
+                f"the store {self.url} is not available now ({error}): another process has been writing to it for more "
+                f"than {BUSY_SECONDS:g} s. What was committed stays; run the same again when that one is through, or "
+                f"use PostgreSQL, where several may write at once"
+            )
         if code in _UNAVAILABLE:
             return StoreUnavailableError(f"the store {self.url} is not available now: {error}")
         return StoreError(f"the store {self.url} cannot do this: {error}")
@@ -186,6 +192,7 @@ class SqliteStore(SqliteDialect):
                 time.sleep(0.02)
 
     def _lock(self, dataset: Dataset, series: Series) -> None:
+        sqlite_incoming.let_go(self._db)
         # SQLite has one writer per file, so the lock of the file is the lock of every series.
         self._db.execute("BEGIN IMMEDIATE")
 

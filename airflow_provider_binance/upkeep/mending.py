@@ -21,7 +21,7 @@ from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import Preferred, SourceChoice, plan_stretches
 from airflow_provider_binance.progress import Progress
-from airflow_provider_binance.records import SETTLED, CoverageRange, Series, Source, State
+from airflow_provider_binance.records import SETTLED, CoverageRange, Series, Source
 from airflow_provider_binance.republished import republished_tasks
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.inspection import Audit
@@ -192,7 +192,7 @@ def _has_work(order: Order, bounds: Span) -> bool:
     ranges = order.audit.ranges
     if order.gaps and missing(bounds, [r for r in ranges if r.state in SETTLED], 0):
         return True
-    return order.confirm and any(r.state is State.COMPLETE and not r.confirmed_by for r in ranges)
+    return order.confirm and any(r.is_provisional for r in ranges)
 
 
 def _hull(spans: Iterable[Span]) -> Span:

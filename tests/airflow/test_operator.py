@@ -68,13 +68,14 @@ def test_rendered_texts_become_values(loaded: Any) -> None:
         reload="True",
         confirm="0",
         jobs="5",
+        connections="3",
     )
     op.execute({})  # type: ignore[typeddict-item]
     given = loaded.call_args.kwargs
     assert given["symbols"] == ["BTCUSDT", "ETHUSDT"]
     assert given["intervals"] == ["1m", "1h"]
     assert (given["start"], given["end"]) == ("2024-01", None)
-    assert (given["reload"], given["confirm"], given["jobs"]) == (True, False, 5)
+    assert (given["reload"], given["confirm"], given["jobs"], given["connections"]) == (True, False, 5, 3)
     assert given["priority"] == "backfill"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from airflow_provider_binance.errors import CorruptArchiveError, MalformedResponseError
 from airflow_provider_binance.kline_rows import KlineRows
 from tests.exactness.lines import File, files
-from tests.exactness.test_forms import as_copied, as_records, as_tuples, read, read_page
+from tests.exactness.test_forms import as_copied, as_records, as_sqlite_reads, as_tuples, read, read_page
 
 LINE = b"1704067200000,1.5,2,1,1.25,10,1704067259999,12.5,3,4,5,0"
 ONE = File("spot", "1m", (tuple(LINE.decode().split(",")),), has_header=False)
@@ -53,12 +53,12 @@ def damages(draw: st.DrawFn) -> Damage:
 def _all_forms(rows: KlineRows, file: File) -> None:
     """Whatever was accepted is read alike by all forms, or refused by all of them."""
     outcomes: list[object] = []
-    for form in (as_copied, as_tuples, lambda rows: as_records(rows, file)):
+    for form in (as_copied, as_tuples, as_sqlite_reads, lambda rows: as_records(rows, file)):
         try:
             outcomes.append(form(rows))
         except CorruptArchiveError:
             outcomes.append(None)
-    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
 @_most
@@ -129,6 +129,8 @@ def test_one_wrong_value_is_refused_by_every_reader(old: bytes, new: bytes) -> N
         list(read(ONE, LINE.replace(b"1704067", b"1704066") + b"\n" + data + b"\n").tuples())
     with pytest.raises(CorruptArchiveError):
         list(read(ONE, data).copy_chunks(1))
+    with pytest.raises(CorruptArchiveError):
+        list(read(ONE, data).sqlite_chunks(images=1))
     with pytest.raises(CorruptArchiveError):
         as_records(read(ONE, data), ONE)
 

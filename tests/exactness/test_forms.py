@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -15,7 +17,7 @@ from airflow_provider_binance.errors import CorruptArchiveError, MalformedRespon
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.normalize import archive_rows, page_rows
-from airflow_provider_binance.records import Series
+from airflow_provider_binance.records import Image, Series
 from tests.exactness.lines import File, files
 from tests.realdata.reader import COLUMNS, Row, Rows
 
@@ -54,6 +56,27 @@ def as_tuples(rows: KlineRows) -> list[Row]:
     return [_completed(rows.columns, [str(value) for value in line]) for line in rows.tuples()]
 
 
+def as_sqlite_reads(rows: KlineRows) -> list[Row]:
+    """What stands in images and in the tuples between them, in the types that SQLite gives it."""
+    found: list[Row] = []
+    for chunk in rows.sqlite_chunks(images=5):
+        for values in read_image(chunk) if isinstance(chunk, Image) else chunk:
+            for name, value in zip(rows.columns, values, strict=True):
+                assert isinstance(value, int if name in {"trade_count", *TIMES} else str)
+            found.append(_completed(rows.columns, [str(value) for value in values]))
+    return found
+
+
+def read_image(image: Image) -> list[tuple[int | str | None, ...]]:
+    """The rows of an image as SQLite finds them; it must find nothing wrong with it either."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.deserialize(image.data)
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found = db.execute(f"SELECT {', '.join(image.columns)} FROM rows").fetchall()
+    assert len(found) == image.rows
+    return found
+
+
 def as_records(rows: KlineRows, file: File) -> list[Row]:
     series = Series(file.market, "klines", "ANY", file.interval)
     found = []
@@ -86,13 +109,14 @@ def assert_all_forms(rows: KlineRows, file: File, expected: Rows) -> None:
     assert list(rows.times_us()) == list(expected)
     assert as_copied(rows) == wanted
     assert as_tuples(rows) == wanted
+    assert as_sqlite_reads(rows) == wanted
     assert as_records(rows, file) == wanted
 
 
 @_many
 @given(files())
 def test_every_form_says_what_the_line_says(file: File) -> None:
-    """COPY text, tuples and records, from an archive file and from a page: one truth."""
+    """COPY text, tuples, SQLite's images and records, from an archive file and from a page: one truth."""
     assert_all_forms(read(file, file.csv()), file, file.rows())
     assert_all_forms(read_page(file, file.page()), file, file.rows())
 

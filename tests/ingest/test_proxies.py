@@ -158,6 +158,9 @@ def test_each_proxy_has_a_weight_budget_of_its_own(sim: Simulator) -> None:
     [
         ("ftp://user:hush@h:1", "is no proxy; use http|https|socks4"),
         ("http://user:hush@h:port", "is no proxy"),
+        ('{"http": 5}', "type int is no proxy; use http|https|socks4"),
+        ({"https": {"url": "http://user:hush@h:1"}}, "type dict is no proxy"),
+        ("5", "'http://5' is no proxy"),
         ("user:hush@", "is no proxy"),
         ('{"gopher": "http://user:hush@h:1"}', "'gopher' is no scheme that a proxy can serve; use http, https, all"),
         ('{"http": ', "proxies"),
@@ -165,7 +168,7 @@ def test_each_proxy_has_a_weight_budget_of_its_own(sim: Simulator) -> None:
         ("http://ж:hush@h:1", "Latin letters only"),
     ],
 )
-def test_what_cannot_be_a_proxy_is_refused_without_its_password(given: str, told: str) -> None:
+def test_what_cannot_be_a_proxy_is_refused_without_its_password(given: Any, told: str) -> None:
     """In one line, with the ways to set it."""
     with pytest.raises(ConfigError) as caught:
         BinanceConfig(proxies=given)

@@ -20,7 +20,7 @@ import pytest
 from airflow_provider_binance import registry
 from airflow_provider_binance.errors import CorruptArchiveError, EnvironmentMismatchError, StoreError, StoreVersionError
 from airflow_provider_binance.market import iso, to_us
-from airflow_provider_binance.records import CoverageRange, Fields, Series, Source, State, WriteResult
+from airflow_provider_binance.records import CoverageRange, Row, Series, Source, State, WriteResult
 from airflow_provider_binance.rows import TupleRows
 from airflow_provider_binance.store import Store, open_store
 from tests.store.helpers import EVER, SERIES, T0, TICKS, at, batch_of, is_sqlite, kline, klines, make_old, plain
@@ -201,8 +201,8 @@ def test_an_error_of_the_rows_themselves_passes_through(store: Store, store_url:
             yield next(super().copy_chunks(series_id))
             raise CorruptArchiveError("broken zip")
 
-        def fields(self) -> Generator[Fields]:
-            yield next(super().fields())
+        def sqlite_chunks(self, *, images: int) -> Generator[list[Row]]:
+            yield next(super().sqlite_chunks(images=images))
             raise CorruptArchiveError("broken zip")
 
         def tuples(self) -> list[tuple[int | str | None, ...]]:
