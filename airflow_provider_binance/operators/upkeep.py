@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_binance.errors import UnexplainedGapError
+from airflow_provider_binance.errors import IngestError, UnexplainedGapError
 from airflow_provider_binance.operators.base import IngestOperator
 from airflow_provider_binance.task_arguments import given, one_of, run_ref, texts, truth, whole
 
@@ -40,7 +40,12 @@ class _UpkeepOperator(IngestOperator):
 
         with self.ingesting():
             on_gap = one_of("on_gap", self.on_gap, ("warn", "fail"))
-            report, changed = self._work(self.hook(), self._selection(context))
+            try:
+                report, changed = self._work(self.hook(), self._selection(context))
+            except IngestError as error:
+                if error.report is not None:  # Binance refused in the middle; what is open is told all the same
+                    self._tell(error.report.findings, "warn")
+                raise
             self._tell(report.findings, on_gap)
         if not changed and truth("skip_on_no_change", self.skip_on_no_change):
             raise AirflowSkipException("nothing changed")

@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import UnexplainedGapError
+from airflow_provider_binance.errors import BannedError, UnexplainedGapError
 from airflow_provider_binance.example_dags.binance_gap_repair import make_gap_repair_dag
 from airflow_provider_binance.example_dags.notifying import GapNotifier
 from airflow_provider_binance.example_dags.planning import stored_chunks
@@ -104,6 +104,23 @@ def test_what_is_open_fails_a_repair_that_may_be_tried_again(
     with pytest.raises(UnexplainedGapError, match="first spot klines ETHUSDT 1h 2026-11-20T03:00:00Z"):
         execute(BinanceRepairOperator(task_id="repair", early=True, on_gap="fail"))
     assert execute(BinanceRepairOperator(task_id="repair"))["findings_open"] == 1
+
+
+def test_what_was_found_before_binance_refused_is_told(
+    stored: list[Any], store_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ban in the middle: the task may be tried again, and what is open is in its log."""
+    damage(store_path, LOSE)
+    simulator.add_fault("418=7200@/klines")
+    operator = BinanceVerifyOperator(task_id="verify", against="rest", on_gap="fail")
+    told: list[Any] = []
+    monkeypatch.setattr(operator.log, "warning", lambda text, *values: told.append(values))
+    try:
+        with pytest.raises(BannedError):
+            execute(operator)
+    finally:
+        simulator.clear_faults()
+    assert {str(values[3]) for values in told} == {"rows_missing"}
 
 
 def test_chunks_are_few_and_of_one_market(simulator: Simulator, store_path: Path) -> None:
