@@ -13,7 +13,7 @@ POLICY = 1008
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 COMBINED = "combined"
 
-_TEXT_ID = re.compile(r"[A-Za-z0-9]{1,36}")
+_TEXT_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
 
 
 @dataclass(frozen=True)
