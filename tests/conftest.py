@@ -64,6 +64,16 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget_stores, "_process_store", budget_stores.MemoryBudgetStore())
 
 
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries of one request follow each other at once. The clients took `time.sleep` when they were defined."""
+    from airflow_provider_binance.archive.http import ArchiveHttp
+    from airflow_provider_binance.rest.client import BinanceRest
+
+    for client in (ArchiveHttp, BinanceRest):
+        monkeypatch.setitem(client.__init__.__kwdefaults__, "sleep", lambda seconds: time.sleep(min(seconds, 0.01)))
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real recordings: BINANCE_REALDATA, else `../shared/realdata` beside the repository."""

@@ -77,9 +77,8 @@ def test_the_universe(value: Any) -> None:
 
 
 @pytest.fixture
-def quiet(connections: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quiet(connections: None, no_pauses: None) -> Iterator[None]:
     """No pauses, no log of hundreds of runs."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
     logger = logging.getLogger("airflow_provider_binance")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -56,10 +56,9 @@ def market() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def here(market: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(market: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pauses: None) -> Path:
     """An empty directory, and settings that lead to the simulator and nowhere else."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
     for name, value in market.settings.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("BINANCE_API_KEY", KEY)

@@ -16,6 +16,11 @@ from airflow_provider_binance.reports import LoadReport
 from airflow_provider_binance.simulator.server import Simulator
 
 
+@pytest.fixture(autouse=True)
+def at_once(no_pauses: None) -> None:
+    """What is tried again is tried at once."""
+
+
 @dataclass
 class Bench:
     """One simulator, one SQLite store and the settings that join them."""

@@ -186,7 +186,7 @@ def test_coverage_leaves_out_what_has_not_closed(bench):
     assert ingest.coverage(config=it.config, start="5d").coverage[0].rows == 5 * 24 - 1
 
 
-def test_coverage_never_takes_the_local_clock(bench, monkeypatch):
+def test_coverage_never_takes_the_local_clock(bench):
     """With Binance out of reach, what is open is told by the ledger's own times, and `5d` by nobody."""
     it = bench()  # its clock is years behind this machine's
     it.load(intervals="1h", start="2024-06-10", end="2024-06-15T12:00:00Z")
@@ -194,7 +194,6 @@ def test_coverage_never_takes_the_local_clock(bench, monkeypatch):
     closed = ingest.coverage(config=it.config, start="2024-06-10", end="2024-06-15T12:00:00Z")
     assert (closed.coverage[0].rows, it.asked("")) == (5 * 24 + 12, [])
     dead = it.config.model_copy(update={"spot_rest_url": "http://127.0.0.1:9"})
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between its attempts
     report = ingest.coverage(config=dead, start="2024-06-10", end="2030")
     assert (report.coverage[0].expected, report.exit_status) == (5 * 24 + 12, 0)
     with pytest.raises(UnreachableError):
