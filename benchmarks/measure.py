@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,28 @@ def timed(work: Callable[[], Any], backend: int | None = None) -> Took:
     work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Took(wall, cpu, _cpu_of(backend) - before)
+
+
+def client_core() -> tuple[set[int], set[int]]:
+    """A core for the client alone, and those for everybody else; empty where the system cannot be told."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set(), set()
+    first, *others = sorted(os.sched_getaffinity(0))
+    return {first}, set(others) or {first}
+
+
+@contextlib.contextmanager
+def on_cores(cores: set[int], pid: int = 0) -> Iterator[None]:
+    """Keep this thread, or the process `pid`, and what it starts meanwhile on `cores`."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(pid)
+    os.sched_setaffinity(pid, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(pid, before)
 
 
 @dataclass(frozen=True, slots=True)

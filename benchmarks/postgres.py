@@ -68,6 +68,15 @@ def _binaries() -> Path:
     return Path(POSTGRES_BIN_PATH)
 
 
+def postmaster(url: str) -> int | None:
+    """The process that starts the server's others, if it is on this machine and Linux tells."""
+    with psycopg.connect(url) as db:
+        stat = Path(f"/proc/{db.info.backend_pid}/stat")
+        if os.environ.get("BENCH_DSN") or not stat.exists():
+            return None
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+
+
 def make_plain(db: psycopg.Connection[Any]) -> None:
     """The table that a user without this package would make."""
     columns = ", ".join(f'"{c.name}" {_TYPES[c.kind]}' for c in dataset("klines").columns)

@@ -160,7 +160,8 @@ round the two tables are compared, every column of every row, and the ledger's c
 - SQLite, plain upsert: one `executemany` a month of tuples that are ready in memory, `INSERT … ON CONFLICT DO UPDATE` \
 where a value differs, WAL and `synchronous` NORMAL as ours.
   Into the plain table, keyed (market, symbol, interval, open_time), and into ours.
-- REST: pages of 1,000 klines, made beforehand, from another process on the same cores.
+- REST: pages of 1,000 klines, made beforehand, from another process. The client, ours and COPY's, has one core to \
+itself, the servers have the others.
 - Memory is the most that the process ever had."""
 
 

@@ -1,7 +1,11 @@
-"""REST into PostgreSQL, limits off, from a server in a process of its own whose pages are made beforehand."""
+"""REST into PostgreSQL, limits off, from a server in a process of its own whose pages are made beforehand.
+
+The client, ours and the baseline's, has one core to itself, the two servers have the others.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,7 +15,7 @@ import psycopg
 
 from airflow_provider_binance.market import from_us
 from benchmarks import postgres
-from benchmarks.measure import Took, timed
+from benchmarks.measure import Took, client_core, on_cores, timed
 from benchmarks.peer_rest import rest
 from benchmarks.workload import Workload
 
@@ -22,13 +26,21 @@ def measure(url: str, files: Path, work: Workload, plain: bytes, rounds: int) ->
     """`copy` and `rest`, by turns; `plain` is the text of the same rows for the plain table."""
     took: dict[str, list[Took]] = {"copy": [], "rest": []}
     days = [from_us(at_us).date().isoformat() for at_us in work.window_us]
-    with rest(files, work.months, work.series.interval) as server, psycopg.connect(url, autocommit=True) as db:
+    client, others = client_core()
+    with contextlib.ExitStack() as opened:
+        if postmaster := postgres.postmaster(url):
+            opened.enter_context(on_cores(others, postmaster))
+        with on_cores(others):
+            server = opened.enter_context(rest(files, work.months, work.series.interval))
+        db = opened.enter_context(psycopg.connect(url, autocommit=True))
         for number in range(rounds):
             postgres.make_plain(db)
             postgres.settle(db)
-            took["copy"].append(timed(lambda: postgres.copy(db, "plain", plain)))
+            with on_cores(client):
+                took["copy"].append(timed(lambda: postgres.copy(db, "plain", plain)))
             postgres.settle(db)
-            took["rest"].append(_ours(url, server, work, days, f"rest_{number}"))
+            with on_cores(client):
+                took["rest"].append(_ours(url, server, work, days, f"rest_{number}"))
             print(f"  REST: {took['rest'][-1].seconds:.2f} s, CPU {took['rest'][-1].cpu_seconds:.2f} s", flush=True)
             db.execute(f"DROP SCHEMA rest_{number} CASCADE")
     return took
