@@ -167,7 +167,7 @@ async def test_subscribing_and_unsubscribing(simulator: Simulator) -> None:
         ('{"params":["btcusdt@trade"],"id":1}', 2, "Invalid request: missing field `method`"),
         ('{"method":"LISTEN","id":1}', 2, "Invalid request: unknown variant `LISTEN`, expected one of `SUBSCRIBE`"),
         ('{"method":"SUBSCRIBE","params":["a@trade"],"id":1.5}', 2, "Invalid request: request ID must be"),
-        ('{"method":"SUBSCRIBE","params":["a@trade"],"id":"a-b"}', 2, "Invalid request: request ID must be"),
+        ('{"method":"SUBSCRIBE","params":["a@trade"],"id":"a b"}', 2, "Invalid request: request ID must be"),
         ('{"method":"SUBSCRIBE","params":[1],"id":1}', 2, "Invalid request: invalid type"),
         ("[1]", 2, "Invalid request: invalid type"),
         ("{nonsense", 3, "Invalid JSON: expected value at line 1 column 2"),

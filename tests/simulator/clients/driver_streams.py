@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Any
 
 CLIENT, SPOT, UM, CM = sys.argv[1:5]
-EVENTS = 60
+EVENTS = 25
 SECONDS = 60
 STREAMS = {
     "spot": ["btcusdt@trade", "btcusdt@aggTrade", "btcusdt@kline_1m", "btcusdt@bookTicker", "btcusdt@depth@100ms"],
