@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from airflow_provider_binance.rest import budget_stores
 
@@ -45,6 +46,10 @@ def _clean_environment() -> None:
 
 
 _clean_environment()
+
+if not os.environ.get("CI"):  # where Hypothesis does so by itself
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 _PLUGINS = ("tests.fix_postgres", "tests.fix_simulator", "tests.fix_browser", "tests.fix_valkey")
 pytest_plugins = [name for name in _PLUGINS if (REPO / f"{name.replace('.', '/')}.py").exists()]
