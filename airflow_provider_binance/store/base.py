@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.masking import mask_url
-from airflow_provider_binance.records import Batch, CoverageRange, Row, Series, WriteResult
+from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Row, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.store.inspection import Inspection
 
@@ -139,6 +139,11 @@ class Store(Inspection):
     @abstractmethod
     def write(self, batch: Batch) -> WriteResult:
         """Write rows, ledger line and coverage in one transaction: after any end, all are there or none is."""
+
+    @abstractmethod
+    def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
+        """Write what a stream brought of many series of one dataset, in one transaction with one line for all of them
+        (that of each batch is passed over)."""
 
     @abstractmethod
     def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:

@@ -246,9 +246,13 @@ class PostgresStore(PostgresDialect):
                 self._define(create_schema(self._schema))
 
     def _lock(self, dataset: Dataset, series: Series) -> None:
+        self._lock_all(dataset, [series])
+
+    def _lock_all(self, dataset: Dataset, series: Sequence[Series]) -> None:
         self._begin()
-        key = self._lock_key("series", dataset.name, series.market, series.symbol, series.interval)
-        self._query("SELECT pg_advisory_xact_lock(%s)", [key])
+        # In one order everywhere, so that two who want some of the same wait and do not block each other for good.
+        keys = sorted(self._lock_key("series", dataset.name, one.market, one.symbol, one.interval) for one in series)
+        self._query("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS wanted(key)", [keys])
 
     def _make_room(self, batch: Batch) -> None:
         if batch.dataset.day_column is None or batch.rows is None or not len(batch.rows):
@@ -262,6 +266,9 @@ class PostgresStore(PostgresDialect):
     def _lock_key(self, *parts: str) -> int:
         digest = hashlib.sha256("\0".join(("airflow_provider_binance", self._namespace, *parts)).encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
+
+    def _begin_next(self) -> None:
+        self._change("DROP TABLE IF EXISTS pg_temp.ingest_stage, pg_temp.ingest_new, pg_temp.ingest_origin")
 
     def _commit(self) -> None:
         self._change("COMMIT")

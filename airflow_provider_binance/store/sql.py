@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_binance.coverage import overlay
 from airflow_provider_binance.errors import StoreError
 from airflow_provider_binance.market import iso
-from airflow_provider_binance.records import Batch, CoverageRange, Series, Source, WriteResult
+from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, WriteResult
 from airflow_provider_binance.registry import Continuity, Dataset
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.precedence import Standing, file_standings, standing
@@ -24,20 +24,40 @@ class SqlStore(SqlRollup):
     `_write_coverage`, `_commit`, in this order."""
 
     def write(self, batch: Batch) -> WriteResult:
-        rows = batch.rows
-        if rows is not None and len(rows) and not batch.start_us <= rows.first_us <= rows.last_us < batch.end_us:
-            raise StoreError(
-                f"rows of {batch.series} from {iso(rows.first_us)} to {iso(rows.last_us)} leave the batch's window "
-                f"{iso(batch.start_us)} – {iso(batch.end_us)}; nothing was written"
-            )
+        _refuse_stray(batch)
         with self._session():
             self._writable(batch.dataset)
             try:
                 self._lock(batch.dataset, batch.series)
                 self._make_room(batch)
                 result = self._write_rows(batch)
-                self._write_line(batch, result)
+                self._write_line(batch.dataset, batch.series, batch.start_us, batch.end_us, batch.line, result)
                 self._write_coverage(batch.dataset, batch.series, batch.coverage)
+                self._commit()
+            except BaseException:
+                self._rollback()
+                raise
+        return result
+
+    def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
+        if not batches:
+            return WriteResult()
+        for batch in batches:
+            _refuse_stray(batch)
+        dataset = batches[0].dataset
+        start_us, end_us = min(batch.start_us for batch in batches), max(batch.end_us for batch in batches)
+        with self._session():
+            self._writable(dataset)
+            try:
+                self._lock_all(dataset, [batch.series for batch in batches])
+                result = WriteResult()
+                for number, batch in enumerate(batches):
+                    if number:
+                        self._begin_next()
+                    self._make_room(batch)
+                    result += self._write_rows(batch)
+                    self._write_coverage(dataset, batch.series, batch.coverage)
+                self._write_line(dataset, None, start_us, end_us, line, result)
                 self._commit()
             except BaseException:
                 self._rollback()
@@ -62,9 +82,10 @@ class SqlStore(SqlRollup):
     def _make_room(self, batch: Batch) -> None:
         """Have what the rows of `batch` need of the table, under the lock."""
 
-    def _write_line(self, batch: Batch, result: WriteResult) -> None:
-        """Insert the line of `ingest_log`."""
-        line = batch.line
+    def _write_line(
+        self, dataset: Dataset, series: Series | None, start_us: int, end_us: int, line: LedgerLine, result: WriteResult
+    ) -> None:
+        """Insert the line of `ingest_log`; without `series` it is one for many."""
         published: list[Any] = []
         if self._has_published:
             published = [None if line.published_us is None else self._time(line.published_us), line.etag]
@@ -74,9 +95,9 @@ class SqlStore(SqlRollup):
             f"started_at, finished_at, run_ref{', published_at, etag' if published else ''}) "
             f"VALUES ({', '.join(['%s'] * (18 + len(published)))})",
             [
-                *of(batch.dataset.name, batch.series),
-                self._time(batch.start_us),
-                self._time(batch.end_us),
+                *(of(dataset.name, series) if series is not None else (dataset.name, None, None, None)),
+                self._time(start_us),
+                self._time(end_us),
                 str(line.source),
                 line.source_ref,
                 line.sha256,
@@ -184,3 +205,13 @@ class SqlStore(SqlRollup):
         if made is None:
             raise StoreError(f"the series {series} could not be given a number in {self.url}")
         return made
+
+
+def _refuse_stray(batch: Batch) -> None:
+    """Raise StoreError for rows that leave the batch's window."""
+    rows = batch.rows
+    if rows is not None and len(rows) and not batch.start_us <= rows.first_us <= rows.last_us < batch.end_us:
+        raise StoreError(
+            f"rows of {batch.series} from {iso(rows.first_us)} to {iso(rows.last_us)} leave the batch's window "
+            f"{iso(batch.start_us)} – {iso(batch.end_us)}; nothing was written"
+        )

@@ -196,6 +196,9 @@ class SqliteStore(SqliteDialect):
         # SQLite has one writer per file, so the lock of the file is the lock of every series.
         self._db.execute("BEGIN IMMEDIATE")
 
+    def _lock_all(self, dataset: Dataset, series: Sequence[Series]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
     def _commit(self) -> None:
         self._db.execute("COMMIT")
 

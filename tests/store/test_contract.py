@@ -604,3 +604,22 @@ def test_two_processes_write_overlapping_windows(store: Store, store_url: str) -
     assert list(closes(store)) == list(range(415))
     assert known(store) == [(0, 415, "complete", 415)]
     assert plain(store_url, "SELECT count(*), sum(rows_inserted) FROM ingest_log") == [(80, 415)]
+
+
+def test_a_flush_of_many_series_is_one_transaction_with_one_line(store: Store, store_url: str) -> None:
+    """As streams bring them: the line names no series, and what one series refuses none has."""
+    other = replace(SERIES, symbol="ETHUSDT")
+    line = replace(klines(0, 1).line, source=Source.STREAM, source_ref="stream", run_ref="")
+    batches = [klines(0, 2), klines(1, 2, series=other)]
+
+    assert store.write_flush(batches, line) == WriteResult(rows_read=3, rows_inserted=3)
+    assert store.write_flush(batches, line) == WriteResult(rows_read=3, rows_unchanged=3)
+    assert store.write_flush([], line) == WriteResult()
+    with pytest.raises(StoreError, match="leave the batch's window"):
+        store.write_flush([klines(5, 6), replace(klines(6, 7), end_us=at(6))], line)
+
+    assert known(store) == [(0, 2, "complete", 2)]
+    assert known(store, other) == [(1, 2, "complete", 1)]
+    assert store.series() == [SERIES, other]
+    lines = plain(store_url, 'SELECT dataset, market, symbol, "interval", source, rows_read FROM ingest_log')
+    assert lines == [("klines", None, None, None, "stream", 3)] * 2
