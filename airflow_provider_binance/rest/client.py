@@ -22,11 +22,10 @@ from airflow_provider_binance.errors import (
     MalformedResponseError,
 )
 from airflow_provider_binance.market import Market
-from airflow_provider_binance.rest import failures, pages
+from airflow_provider_binance.rest import costs, failures, pages
 from airflow_provider_binance.rest.accounts import AccountRights, check_account
 from airflow_provider_binance.rest.budget_stores import BudgetStore, open_budget_store
 from airflow_provider_binance.rest.clock import ServerClock
-from airflow_provider_binance.rest.costs import pool_of
 from airflow_provider_binance.rest.credentials import KeyRing
 from airflow_provider_binance.rest.info import parse_info
 from airflow_provider_binance.rest.meter import Meter, measured
@@ -213,7 +212,7 @@ class BinanceRest:
         for limit in info.get("rateLimits", ()):
             kind = (limit.get("rateLimitType"), limit.get("interval"), limit.get("intervalNum"))
             if kind == ("REQUEST_WEIGHT", "MINUTE", 1):
-                self._turnstile.learn(pool_of(path), int(limit["limit"]))
+                self._turnstile.learn(costs.pool_of(path), int(limit["limit"]))
         return info
 
     def first_kline_us(self, market: Market, symbol: str, interval: str) -> int | None:
@@ -232,6 +231,12 @@ class BinanceRest:
             {"symbol": symbol, "interval": interval, "startTime": 0, "limit": 1},
             _first_open_us,
         )
+
+    def admit_connection(self, market: Market) -> None:
+        """Wait until another attempt to connect a websocket may be made, and count it; raises as `get`."""
+        pool = costs.SPOT_CONNECTIONS if market is Market.SPOT else costs.FUTURES_CONNECTIONS
+        price, clock = costs.Charge(pool, 1, needs_key=False), self._clocks[market]
+        self._turnstile.leave(price, self._turnstile.enter(price, clock), clock, None)
 
     def account_check(self, market: Market) -> AccountRights:
         """What the key may do, by one signed call that changes nothing; logs a warning when it may do more than read.
