@@ -26,6 +26,10 @@ the store has. Without --start and --end: everything that is there.
 _FORGOTTEN = """\
 What is forgotten in the middle of a series, the next repair fills again: for good, forget its beginning or its end.
 """
+_STREAM = """\
+Closed klines are written as they come; what did not come is fetched by REST. SIGTERM drains and exits 0. Needs the
+extra [stream].
+"""
 _STATUS = """\
 exit status: 0 nothing unexplained or different; 2 bad arguments or input; 3 finished, but something of that remains;
 4 Binance unreachable, refusing or banning; 5 store error; 130 on SIGINT, 143 on SIGTERM: what was committed stays.
@@ -109,6 +113,10 @@ def parser_for(argv: Sequence[str]) -> Parser:
     _selection(forget)
     forget.add_argument("--yes", action="store_true", help="do not ask; needed where nobody can answer")
     forget.add_argument("--dry-run", action="store_true", help="only say how much it would be")
+    stream = command(
+        "stream", "bring what happens into the store by websocket, until SIGTERM", _STREAM + "\n" + _STATUS
+    )
+    _streaming(stream)
     migrate = command("migrate", "create or upgrade the tables of the store")
     migrate.add_argument("--sql", action="store_true", help="print the DDL, for a role that may not CREATE; do nothing")
     migrate.add_argument("--dialect", choices=("postgresql", "sqlite"), help="with --sql; default: the store's")
@@ -175,6 +183,15 @@ def _selection(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"one or more of {accepted}")
     group.add_argument("--start", metavar="START", help="first instant of the window")
     group.add_argument("--end", metavar="END", help="first instant after the window")
+
+
+def _streaming(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("selection")
+    group.add_argument("--market", metavar="MARKET", help=f"{', '.join(Market)}: spot, USDⓈ-M or COIN-M futures")
+    group.add_argument("--dataset", metavar="NAME", nargs="+", action=_Words, help="klines (default)")
+    group.add_argument("--symbol", metavar="SYMBOL", nargs="+", action=_Words, help="one or more, or patterns (*USDT)")
+    group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"of {' '.join(INTERVALS)}")
+    group.add_argument("--shard", metavar="I/N", default="1/1", help="the I-th of N parts of the symbols (default 1/1)")
 
 
 def _fetching(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from airflow_provider_binance.cli.dags import dags
 from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.cli.progress import progress_bar
 from airflow_provider_binance.cli.shared import refuse_plot, refuse_window, settings, tell_store
+from airflow_provider_binance.cli.stream import stream
 from airflow_provider_binance.cli.upkeep import forget, repair, verify
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import IngestError, InputError
@@ -128,6 +129,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "repair": repair,
     "verify": verify,
     "forget": forget,
+    "stream": stream,
     "migrate": migrate,
     "doctor": doctor,
     "dags": dags,

@@ -125,6 +125,7 @@ class Frames:
 
     def __init__(self, host: Market) -> None:
         self.counts: Counter[str] = Counter()
+        self._newest = 0
         self._host = host
         self._readers = {name: _Reader(name, host) for name, kind in KINDS.items() if host in kind.markets}
         self._by_suffix: dict[bytes, _Reader] = {}
@@ -135,6 +136,11 @@ class Frames:
         if mark_prices := self._readers.get("mark_prices"):
             self._by_suffix[b"markPrice"] = mark_prices
 
+    @property
+    def newest_us(self) -> int:
+        """The latest time that an event had, those of open klines too; 0 before the first."""
+        return us(self._newest)
+
     def read(self, frame: bytes, received_us: int) -> Found:
         """What a text frame says: records (none for an open kline, and for what is odd), a reply, or the shutdown."""
         try:
@@ -143,7 +149,10 @@ class Frames:
                 at = frame.find(b"@", len(_HEAD), end)
                 reader = self._by_suffix.get(frame[at + 1 : end]) if at > len(_HEAD) else None
                 if reader is not None:
-                    record = reader.record(reader.frame(frame).data, received_us)
+                    payload = reader.frame(frame).data
+                    record = reader.record(payload, received_us)
+                    if payload.E is not None and self._newest < payload.E:
+                        self._newest = payload.E
                     if record is None:
                         self.counts["open"] += 1
                         return _NOTHING

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from picows import WSError
 
+from airflow_provider_binance.errors import IngestError
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.stream.connection import Connection
 from airflow_provider_binance.stream.frames import Frames, Record, Reply, Shutdown
@@ -44,6 +45,8 @@ class Keeper:
         proxy: URL of a proxy.
         silence_seconds: see `pacing.SILENCE_SECONDS`.
         life_us: how old a connection becomes, by Binance's clock as its events show it.
+
+    `connects` is how often it has connected.
     """
 
     def __init__(
@@ -75,7 +78,6 @@ class Keeper:
         self._wake = asyncio.Event()
         self._leaving: set[Connection] = set()
         self._failures = 0
-        self._newest_us = 0
 
     @property
     def is_live(self) -> bool:
@@ -111,15 +113,17 @@ class Keeper:
         """A new connection, all its streams subscribed, after as many attempts as it takes."""
         url, rest = opening(self._base_url, self.carried)
         while True:
-            await asyncio.to_thread(self._admit, self.market)
             try:
+                await asyncio.to_thread(self._admit, self.market)
                 made = await Connection.open(
                     url, self._text, self._ended, messages_a_second=MESSAGES_A_SECOND[self.market],
                     silence_seconds=self._silence_seconds, proxy=self._proxy,
                 )  # fmt: skip
-            except (OSError, TimeoutError, WSError) as error:
+            except (OSError, TimeoutError, WSError, IngestError) as error:
+                if isinstance(error, IngestError) and not error.retryable:
+                    raise
                 self._failures += 1
-                pause = reconnect_pause(self._failures, random.random)
+                pause = max(reconnect_pause(self._failures, random.random), getattr(error, "retry_after", None) or 0.0)
                 log.warning("cannot connect: %s error=%r attempt=%d sleep=%.1f", self, error, self._failures, pause)
                 await asyncio.sleep(pause)
                 continue
@@ -150,11 +154,11 @@ class Keeper:
     async def _serve(self, current: Connection) -> None:
         """Return when the connection has ended or is to be replaced."""
         loop = asyncio.get_running_loop()
-        begun, begun_us, life_us = loop.time(), self._newest_us, self._life_us()
+        begun, begun_us, life_us = loop.time(), self.frames.newest_us, self._life_us()
         self._wake.clear()
         while not current.ended.is_set():
-            begun_us = begun_us or self._newest_us
-            age_us = max(int((loop.time() - begun) * 1e6), self._newest_us - begun_us)
+            begun_us = begun_us or self.frames.newest_us
+            age_us = max(int((loop.time() - begun) * 1e6), self.frames.newest_us - begun_us)
             if (announced := current in self._leaving) or age_us >= life_us:
                 log.info("handing over: %s age_seconds=%d announced=%s", self, age_us // 1_000_000, announced)
                 return
@@ -178,9 +182,6 @@ class Keeper:
         if not connection.delivers.is_set():
             self._delivers(connection)
         if found:
-            newest_us = found[-1].event_us
-            if newest_us is not None and newest_us > self._newest_us:
-                self._newest_us = newest_us
             self._on_records(found)
 
     def _delivers(self, connection: Connection) -> None:

@@ -72,6 +72,11 @@ class KeySequence:
         """The holes that are open, ascending."""
         return list(self._holes)
 
+    def pass_over(self, key: int) -> None:
+        """What comes before `key` is brought by somebody else; it is stale from now on."""
+        if self._next is None or key > self._next:
+            self._next = key
+
     def take(self, record: Record) -> Verdict:
         """Judge a record by its first value."""
         key = record.values[0]

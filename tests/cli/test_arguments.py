@@ -44,7 +44,7 @@ def test_load_and_plan_take_the_same_arguments() -> None:
     ("words", "says"),
     [
         ((), "COMMAND"),
-        (("stream",), "invalid choice: 'stream'"),
+        (("trade",), "invalid choice: 'trade'"),
         (("load", "--jobs", "0"), "not a number from 1 to 64"),
         (("load", "--jobs", "many"), "not a number from 1 to 64"),
         (("load", "--source", "ftp"), "invalid choice: 'ftp'"),
@@ -92,4 +92,4 @@ def test_help_lists_the_commands_of_this_version_only(run: Callable[..., Ran]) -
     assert {"load", "plan", "coverage", "repair", "verify", "forget", "migrate", "simulate", "doctor", "dags"} <= set(
         words
     )
-    assert not {"stream"} & set(words)
+    assert not {"trade"} & set(words)

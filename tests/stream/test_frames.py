@@ -72,6 +72,7 @@ def test_open_klines_are_no_records() -> None:
 
     assert list(frames.read(kline_frame("BTCUSDT", "1m", KLINE, closed=False), NOW)) == []
     assert frames.counts == {"open": 1}
+    assert frames.newest_us == 1_700_000_100_004_000
 
 
 def test_close_time_in_microseconds_is_floored() -> None:

@@ -1,0 +1,61 @@
+"""`Buffer`: what came and is not written yet, between the event loop and the thread that writes. Bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from airflow_provider_binance.records import Series
+from airflow_provider_binance.stream.frames import Record
+
+
+class Lost(NamedTuple):
+    """The stream did not bring what lies in `[start_us, end_us)`."""
+
+    series: Series
+    start_us: int
+    end_us: int
+
+
+Item = Record | Lost
+
+
+class Buffer:
+    """A queue whose `put` never waits: from `most` items on it says that it is full, and reading has to stop until
+    `is_low`. What was read by then is kept."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def is_low(self) -> bool:
+        """Whether there is room again."""
+        return len(self._items) <= self._most // 2
+
+    def put(self, items: Sequence[Item]) -> bool:
+        """Take `items`; False if reading has to stop."""
+        with self._changed:
+            self._items.extend(items)
+            self._changed.notify()
+            return len(self._items) < self._most
+
+    def take(self, most: int) -> list[Item]:
+        """Wait for something, and take up to `most` items; none once it is closed and empty."""
+        with self._changed:
+            while not self._items and not self._closed:
+                self._changed.wait()
+            return [self._items.popleft() for _ in range(min(most, len(self._items)))]
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,126 @@
+"""What a stream brought → the store: many series in one transaction, with one line of the ledger."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from airflow_provider_binance.errors import StoreUnavailableError
+from airflow_provider_binance.evidence import Evidence, Stretch, hole
+from airflow_provider_binance.market import INTERVALS, Interval
+from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State, WriteResult
+from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.store.base import Store
+from airflow_provider_binance.stream.buffer import Buffer, Item, Lost
+from airflow_provider_binance.stream.payloads import Values
+from airflow_provider_binance.stream.rows import rows_of
+
+log = logging.getLogger(__name__)
+
+#: What gathers so long, or becomes so much, is written together.
+FLUSH_SECONDS = 0.25
+FLUSH_ITEMS = 5_000
+_PAUSE_SECONDS = 1.0
+MISSED = "missed by the stream"
+
+
+def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int) -> list[Batch]:
+    """What is to be written of klines and of what was lost, series by series. Pure.
+
+    Every kline that a stream closes is a complete range, provisional until an archive file confirms it; what was lost
+    is due at once.
+    """
+    values: dict[Series, list[Values]] = defaultdict(list)
+    lost: dict[Series, list[Lost]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, Lost):
+            lost[item.series].append(item)
+        else:
+            values[item.series].append(item.values)
+    batches = []
+    for series in sorted({*values, *lost}):
+        rows = rows_of(series, values[series])
+        coverage = [
+            hole(Stretch(one.start_us, one.end_us, Evidence(note=MISSED)), now_us) for one in lost[series]
+        ] + _complete(INTERVALS[series.interval], rows.times_us(), now_us)
+        start_us, end_us = min(r.start_us for r in coverage), max(r.end_us for r in coverage)
+        batches.append(
+            Batch(dataset(series.dataset), series, start_us, end_us, rows if len(rows) else None, line, coverage)
+        )
+    return batches
+
+
+def _complete(interval: Interval, opens: Sequence[int], now_us: int) -> list[CoverageRange]:
+    """The runs of klines that follow one another."""
+    runs: list[tuple[int, int, int]] = []
+    for opened in opens:
+        end_us = interval.next_open(opened)
+        if runs and runs[-1][1] == opened:
+            runs[-1] = (runs[-1][0], end_us, runs[-1][2] + 1)
+        else:
+            runs.append((opened, end_us, 1))
+    return [
+        CoverageRange(start_us, end_us, State.COMPLETE, count, checked_at_us=now_us) for start_us, end_us, count in runs
+    ]
+
+
+class Flusher(threading.Thread):
+    """Writes what is in `buffer` until that is closed and empty, or `error` happens.
+
+    Args:
+        now_us: the server's clock.
+        on_room: told after each flush.
+        run_ref: kept in the ledger lines.
+    """
+
+    def __init__(
+        self, buffer: Buffer, store: Store, now_us: Callable[[], int], on_room: Callable[[], None], run_ref: str = ""
+    ) -> None:
+        super().__init__(name="flush", daemon=True)
+        self.counts = WriteResult()
+        self.flushes = 0
+        self.error: Exception | None = None
+        self._buffer = buffer
+        self._store = store
+        self._now_us = now_us
+        self._on_room = on_room
+        self._run_ref = run_ref
+        self._stopped = threading.Event()
+
+    def give_up(self) -> None:
+        """Try no more where the store is away."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Until there is nothing more."""
+        try:
+            while items := self._buffer.take(FLUSH_ITEMS):
+                self._write(items)
+                self._on_room()
+                if len(self._buffer) < FLUSH_ITEMS:
+                    time.sleep(FLUSH_SECONDS)
+        except Exception as error:
+            log.exception("flushing ends")
+            self.error = error
+        finally:
+            self._on_room()
+
+    def _write(self, items: Sequence[Item]) -> None:
+        now_us = self._now_us()
+        batches = batches_of(items, LedgerLine(Source.STREAM, "stream", now_us, self._run_ref), now_us)
+        while True:
+            try:
+                result = self._store.write_flush(batches, batches[0].line)
+            except StoreUnavailableError as error:
+                if self._stopped.wait(_PAUSE_SECONDS):
+                    raise
+                log.warning("%d events wait for the store: %s", len(self._buffer) + len(items), error)
+                continue
+            self.counts += result
+            self.flushes += 1
+            log.info("flushed: series=%d rows=%d inserted=%d updated=%d", len(batches), result.rows_read,
+                     result.rows_inserted, result.rows_updated)  # fmt: skip
+            return
