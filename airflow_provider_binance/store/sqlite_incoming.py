@@ -27,11 +27,13 @@ class Chunk(NamedTuple):
 
 
 class Incoming:
-    """The rows of a batch, for as long as its transaction."""
+    """The rows of a batch, for as long as its transaction, which may have others before it."""
 
     def __init__(self, db: sqlite3.Connection, rows: Rows) -> None:
         self._db, self._rows = db, rows
-        self._places = [f"{_PREFIX}{number}" for number in range(_MOST_IMAGES)] if takes_images(db) else []
+        taken = _attached(db)
+        places = [f"{_PREFIX}{number}" for number in range(_MOST_IMAGES)] if takes_images(db) else []
+        self._places = [place for place in places if place not in taken]
 
     def chunks(self) -> Generator[Chunk]:
         """Chunk by chunk, each made while the one before it is being used."""

@@ -611,6 +611,7 @@ def test_a_flush_of_many_series_is_one_transaction_with_one_line(store: Store, s
     other = replace(SERIES, symbol="ETHUSDT")
     line = replace(klines(0, 1).line, source=Source.STREAM, source_ref="stream", run_ref="")
     batches = [klines(0, 2), klines(1, 2, series=other)]
+    many = [klines(0, 1, series=replace(SERIES, symbol=f"S{number}USDT", interval="5m")) for number in range(20)]
 
     assert store.write_flush(batches, line) == WriteResult(rows_read=3, rows_inserted=3)
     assert store.write_flush(batches, line) == WriteResult(rows_read=3, rows_unchanged=3)
@@ -621,5 +622,6 @@ def test_a_flush_of_many_series_is_one_transaction_with_one_line(store: Store, s
     assert known(store) == [(0, 2, "complete", 2)]
     assert known(store, other) == [(1, 2, "complete", 1)]
     assert store.series() == [SERIES, other]
+    assert [store.write_flush(many, line) for _ in range(2)] == [WriteResult(20, 20), WriteResult(20, 0, 0, 20)]
     lines = plain(store_url, 'SELECT dataset, market, symbol, "interval", source, rows_read FROM ingest_log')
-    assert lines == [("klines", None, None, None, "stream", 3)] * 2
+    assert lines == [("klines", None, None, None, "stream", 3)] * 2 + [("klines", None, None, None, "stream", 20)] * 2
