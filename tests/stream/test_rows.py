@@ -18,7 +18,7 @@ from airflow_provider_binance.kline_rows import carried_columns
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.normalize import archive_rows, page_rows
 from airflow_provider_binance.records import Series
-from airflow_provider_binance.registry import KLINES
+from airflow_provider_binance.registry import KLINES, dataset
 from airflow_provider_binance.stream.frames import Frames, Record
 from airflow_provider_binance.stream.payloads import columns
 from airflow_provider_binance.stream.rows import rows_of
@@ -159,3 +159,13 @@ def test_archived_klines_as_a_stream_give_the_archived_rows(realdata: Path) -> N
         archived = archive_rows(text, Market.SPOT, INTERVALS[interval], ref=path.name)
         assert list(rows_of(series, reversed(sent)).tuples()) == list(archived.tuples())
         assert len(sent) > 20
+
+
+@pytest.mark.parametrize("name", ["agg_trades", "trades"])
+def test_columns_of_streams_are_columns_of_the_tables(name: str) -> None:
+    """In their order; what a stream does not carry is left to REST and archive."""
+    table = dataset(name).column_names
+    carried = columns(name, Market.SPOT)
+
+    assert list(carried) == [column for column in table if column in carried]
+    assert set(dataset(name).key) < set(carried)
