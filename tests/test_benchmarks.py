@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers, processes, run
+from benchmarks import peers, processes, run, streaming
 from benchmarks.workload import workload
 
 
@@ -58,3 +58,12 @@ def test_import_of_the_core_is_light(module: str) -> None:
     _, loaded = processes.imported(module)
 
     assert loaded == []
+
+
+def test_websocket_clients_are_measured_on_the_same_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    """The client of this package asserts itself that each message became a record."""
+    streaming.main(["--messages", "300", "--rounds", "1"])
+
+    assert [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[2:]] == [
+        "| frame → record alone", *(f"| {name}" for name in streaming.CLIENTS),
+    ]  # fmt: skip
