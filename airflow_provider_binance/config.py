@@ -21,6 +21,7 @@ from airflow_provider_binance.keys import pem_text, secret_lines
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.masking import mask_url, url_password
 from airflow_provider_binance.proxies import checked
+from airflow_provider_binance.registry import datasets
 from airflow_provider_binance.texts import listed
 
 Environment = Literal["production", "testnet", "simulator"]
@@ -60,6 +61,17 @@ def _mapped(value: Any) -> Any:
         text = value.strip()
         value = json.loads(text) if text.startswith("{") else ({"http": text, "https": text} if text else {})
     return checked(value) if isinstance(value, Mapping) else value
+
+
+def _days(value: Any) -> Any:
+    """Days by dataset, from a mapping or its JSON text."""
+    found = json.loads(value) if isinstance(value, str) else value
+    if isinstance(found, Mapping):
+        names = [entry.name for entry in datasets() if entry.day_column is not None]
+        for name, days in found.items():
+            if name not in names or isinstance(days, bool) or not isinstance(days, int) or days < 1:
+                raise ValueError(f"{name}: {days!r} is no retention; give 1 or more days of {' or '.join(names)}")
+    return found
 
 
 TextList = Annotated[list[str], BeforeValidator(listed)]
@@ -109,6 +121,10 @@ class BinanceConfig(BaseModel):
     egress_id: str | None = Field(None, description="name of the IP address that requests leave by; default: the proxy")
     kline_close_lag_seconds: float = Field(
         2.0, ge=0, le=60, description="a kline is closed when its close_time lies this far before the server's time"
+    )
+    retention_days: Annotated[dict[str, int], BeforeValidator(_days)] = Field(
+        default_factory=dict,
+        description='how many days of a tick dataset `retire` keeps, as JSON: {"agg_trades": 90}; default: all',
     )
     request_timeout_seconds: float = Field(20.0, gt=0, le=300, description="time-out of one request")
     spot_rest_url: str = Field("", description="REST of spot: scheme, host, optional path prefix")

@@ -1,5 +1,5 @@
 """The front doors that command line, operators and users' scripts share: `load`, `plan`, `coverage`, `repair`,
-`verify`, `forget`, `migrate`, `fetch_klines`."""
+`verify`, `forget`, `retire`, `migrate`, `fetch_klines`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_binance.errors import (
     StoreUnavailableError,
 )
 from airflow_provider_binance.loading import Loader
-from airflow_provider_binance.market import INTERVALS, Market, parse_interval
+from airflow_provider_binance.market import DAY_US, INTERVALS, Market, parse_interval
 from airflow_provider_binance.normalize import page_rows
 from airflow_provider_binance.outcome import load_reports, pieces, raise_refused
 from airflow_provider_binance.planner import piece_report
@@ -39,6 +39,7 @@ from airflow_provider_binance.rest.meter import measured
 from airflow_provider_binance.rest.pages import plan_pages
 from airflow_provider_binance.runtime import Runtime, StoreLike
 from airflow_provider_binance.store.base import Store
+from airflow_provider_binance.store.inspection import Retired
 from airflow_provider_binance.symbols import spelled
 from airflow_provider_binance.tasks import (
     When,
@@ -236,6 +237,36 @@ def coverage(
         return CoverageReport(tuple(entries))
 
 
+def retire(
+    *, dataset: str, days: int | None = None, store: StoreLike = None, config: BinanceConfig | None = None
+) -> Retired:
+    """Drop the ticks of a dataset that are older than its retention; the ledger calls them `retired`, and no load
+    brings them back unless it is told to (`reload`).
+
+    Args:
+        dataset: `agg_trades` or `trades`.
+        days: how many days are kept; default: the setting `retention_days`.
+        store: URL, path or open Store; default: the setting `store_url`.
+        config: settings; default: those of the environment.
+
+    Raises:
+        InputError: no retention is given, or the dataset has none.
+        StoreError: nothing was dropped.
+    """
+    registered(dataset)
+    with Runtime(config, store) as runtime:
+        kept = runtime.config.retention_days.get(dataset) if days is None else days
+        if kept is None or kept < 1:
+            raise InputError(
+                f"how many days of {dataset} are to be kept? Give days, 1 or more, or set retention_days "
+                f"(BINANCE_RETENTION_DAYS='{{\"{dataset}\": 90}}')",
+                argument="days",
+            )
+        runtime.refuse_foreign()
+        now_us = runtime.near_now_us(Market.SPOT) or runtime.now_us(Market.SPOT)
+        return runtime.store.retire(dataset, now_us - kept * DAY_US)
+
+
 def migrate(*, store: StoreLike = None, config: BinanceConfig | None = None) -> list[str]:
     """Apply the migrations that the store lacks, and return their names."""
     with Runtime(config, store) as runtime:
@@ -318,4 +349,4 @@ def _series_coverage(
     return SeriesCoverage(series, start_us, end_us, rows, expected, tuple(told))
 
 
-__all__ = ["StoreLike", "coverage", "fetch_klines", "forget", "load", "migrate", "plan", "repair", "verify"]
+__all__ = ["StoreLike", "coverage", "fetch_klines", "forget", "load", "migrate", "plan", "repair", "retire", "verify"]

@@ -147,8 +147,8 @@ class Instants(Interval):
     rows_per_day: float = 0.0
 
     def count(self, start_us: int, end_us: int) -> int:
-        """About how many rows lie in `[start_us, end_us)`."""
-        return max(0, math.ceil((end_us - start_us) * self.rows_per_day / DAY_US))
+        """About how many rows lie in `[start_us, end_us)`: one at least, if that is any time at all."""
+        return max(int(start_us < end_us), math.ceil((end_us - start_us) * self.rows_per_day / DAY_US))
 
 
 def _fixed(name: str, size_us: int, anchor_us: int = 0, markets: tuple[Market, ...] = tuple(Market)) -> Interval:

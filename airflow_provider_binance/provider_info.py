@@ -97,6 +97,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Additional cap on request weight per minute; default: Binance's own limit",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
                     },
+                    "retention_days": {
+                        "label": "Retention of ticks",
+                        "description": 'Days of a tick dataset that `retire` keeps: JSON, {"agg_trades": 90}.',
+                        "schema": {"type": ["string", "null"]},
+                    },
                     "kline_close_lag_seconds": {
                         "label": "Close lag",
                         "description": "A kline counts as closed this many seconds after its close_time; default 2",

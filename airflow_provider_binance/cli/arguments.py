@@ -117,6 +117,9 @@ def parser_for(argv: Sequence[str]) -> Parser:
         "stream", "bring what happens into the store by websocket, until SIGTERM", _STREAM + "\n" + _STATUS
     )
     _streaming(stream)
+    retire = command("retire", "drop the ticks that are older than their retention; the ledger calls them retired")
+    retire.add_argument("--dataset", required=True, metavar="NAME", help="agg_trades or trades")
+    retire.add_argument("--days", type=int, metavar="N", help="how many days are kept (default: retention_days)")
     migrate = command("migrate", "create or upgrade the tables of the store")
     migrate.add_argument("--sql", action="store_true", help="print the DDL, for a role that may not CREATE; do nothing")
     migrate.add_argument("--dialect", choices=("postgresql", "sqlite"), help="with --sql; default: the store's")

@@ -14,9 +14,10 @@ from airflow_provider_binance.cli.shared import refuse_plot, refuse_window, sett
 from airflow_provider_binance.cli.tables import plural
 from airflow_provider_binance.errors import IngestError, InputError
 from airflow_provider_binance.findings import ForgetReport
-from airflow_provider_binance.market import Market
+from airflow_provider_binance.market import Market, iso
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.reports import SCHEMA
 
 if TYPE_CHECKING:
     from airflow_provider_binance.config import BinanceConfig
@@ -90,6 +91,26 @@ def forget(arguments: argparse.Namespace, output: Output) -> int:
     else:
         report = ingest.forget(**wanted, dry_run=arguments.dry_run, config=config)
     output.result(report.to_dict(), tables.forget_lines(report))
+    return 0
+
+
+def retire(arguments: argparse.Namespace, output: Output) -> int:
+    """`retire`: drop what is older than a dataset's retention."""
+    config = settings(arguments, output)
+    dataset(arguments.dataset)
+    tell_store(config, output)
+    from airflow_provider_binance import ingest  # heavy, so after what can be refused without it
+
+    gone = ingest.retire(dataset=arguments.dataset, days=arguments.days, config=config)
+    document = {
+        "schema": SCHEMA,
+        "dataset": arguments.dataset,
+        "before": iso(gone.end_us),
+        "series": gone.series,
+        "rows": gone.rows,
+    }
+    line = f"dropped {plural(gone.rows, 'row')} of {gone.series} series before {iso(gone.end_us)}"
+    output.result(document, [line])
     return 0
 
 

@@ -97,6 +97,14 @@ class Emptied(NamedTuple):
     corrections: int
 
 
+class Retired(NamedTuple):
+    """What a retention took out: the rows of so many series before `end_us`."""
+
+    end_us: int
+    series: int
+    rows: int
+
+
 class Inspection(ABC):
     """What a store lets be asked about itself, beyond reading."""
 
@@ -151,4 +159,12 @@ class Inspection(ABC):
         """Delete rows and ledger of a window of a series together, in one transaction under its lock.
 
         Ranges and lines that reach beyond the window keep the part outside. With `dry_run`, only count, under no lock.
+        """
+
+    @abstractmethod
+    def retire(self, dataset: str, before_us: int) -> Retired:
+        """Drop the rows of a dataset with days that are older than `before_us` (PostgreSQL: whole months of them), and
+        mark in the same transaction what the ledger knew of them as `retired`, so that no load fills it again.
+
+        Raises InputError for a dataset without days.
         """

@@ -15,7 +15,7 @@ from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
-from airflow_provider_binance.market import from_us, to_us
+from airflow_provider_binance.market import INTERVALS, from_us, to_us
 from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
@@ -262,6 +262,18 @@ class PostgresStore(PostgresDialect):
         parent, make = qualified(data_table(batch.dataset), self._schema), self._table("tick_month")
         for month in postgres_partitions.months(batch.rows.first_us, batch.rows.last_us):
             self._query(f"SELECT {make}(%s::text::regclass, %s::date)", [parent, month])
+
+    def _retired_end(self, before_us: int) -> int:
+        return INTERVALS["1M"].floor(before_us)
+
+    def _lock_to_drop(self, entry: Dataset, series: Sequence[Series]) -> None:
+        self._lock_all(entry, series)
+        # Behind the series, as who writes has it: else each would wait for the other.
+        self._query("SELECT pg_advisory_xact_lock(%s)", [self._lock_key("months", entry.name)])
+
+    def _drop_before(self, entry: Dataset, end_us: int) -> None:
+        parent, drop = qualified(data_table(entry), self._schema), self._table("drop_tick_months")
+        self._query(f"SELECT {drop}(%s::text::regclass, %s::date)", [parent, self._time(end_us).date()])
 
     def _lock_key(self, *parts: str) -> int:
         digest = hashlib.sha256("\0".join(("airflow_provider_binance", self._namespace, *parts)).encode()).digest()

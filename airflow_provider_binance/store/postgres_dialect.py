@@ -8,11 +8,11 @@ from airflow_provider_binance.market import Interval, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.postgres_rows import as_text
-from airflow_provider_binance.store.sql_forget import SqlForgetter
+from airflow_provider_binance.store.sql_retire import SqlRetirer
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 
-class PostgresDialect(SqlForgetter):
+class PostgresDialect(SqlRetirer):
     """Native types: `numeric` is exact, and `date_bin` knows any grid but the calendar's."""
 
     def _snapshot(self) -> None:

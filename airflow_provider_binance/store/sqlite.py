@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
+from airflow_provider_binance.market import DAY_US
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.store import sqlite_incoming, sqlite_rows
-from airflow_provider_binance.store.schema import quoted
+from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sqlite_dialect import SqliteDialect, teach
 
 #: How long a writer waits for another one. A batch of 1 M rows takes 5–10 s on a slow disk, and writers may queue.
@@ -198,6 +199,16 @@ class SqliteStore(SqliteDialect):
 
     def _lock_all(self, dataset: Dataset, series: Sequence[Series]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
+
+    def _retired_end(self, before_us: int) -> int:
+        return before_us - before_us % DAY_US
+
+    def _lock_to_drop(self, entry: Dataset, series: Sequence[Series]) -> None:
+        self._lock_all(entry, series)
+
+    def _drop_before(self, entry: Dataset, end_us: int) -> None:
+        table, time = self._table(data_table(entry)), quoted(entry.time_column)
+        self._change(f"DELETE FROM {table} WHERE {time} < ?", [end_us])
 
     def _commit(self) -> None:
         self._db.execute("COMMIT")

@@ -14,7 +14,7 @@ from airflow_provider_binance.kline_rows import canonical
 from airflow_provider_binance.market import INTERVALS, Interval, iso_or_number
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import Column, Dataset, Kind
-from airflow_provider_binance.store.sql_forget import SqlForgetter
+from airflow_provider_binance.store.sql_retire import SqlRetirer
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 _MONTH = INTERVALS["1M"]
@@ -24,7 +24,7 @@ _EXACT = Context(prec=100)
 _Text = str | int | float | None
 
 
-class SqliteDialect(SqlForgetter):
+class SqliteDialect(SqlRetirer):
     """Times are integers, and months this package's own."""
 
     def _snapshot(self) -> None:

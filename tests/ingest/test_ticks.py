@@ -290,3 +290,17 @@ def test_a_day_into_postgresql(bench: MAKE, postgres_database: str) -> None:
     ]
     counts = load(made, "um", "agg_trades", *window, store=postgres_database, reload=True).loads[0].counts
     assert counts == replace(counts, rows_read=len(expected), rows_unchanged=len(expected), rows_inserted=0)
+
+
+def test_what_is_retired_is_not_loaded_again_unless_forced(bench: MAKE) -> None:
+    made = make_bench(bench, "um")
+    load(made, "um", "agg_trades", "2024-06-12", "2024-06-13")
+    with pytest.raises(ingest.InputError, match="retention_days"):
+        ingest.retire(dataset="agg_trades", config=made.config)
+    made.config = made.config.model_copy(update={"retention_days": {"agg_trades": 1}})
+    gone = ingest.retire(dataset="agg_trades", config=made.config)
+    assert (iso(gone.end_us), gone.series, gone.rows > 50_000) == ("2024-06-14T00:00:00Z", 1, True)
+    assert made.sql("SELECT count(*) FROM agg_trades") == [(0,)]
+    again = load(made, "um", "agg_trades", "2024-06-12", "2024-06-13")
+    assert ([gap.state for gap in again.loads[0].gaps], made.sim.requests) == (["retired"], [])
+    assert load(made, "um", "agg_trades", "2024-06-12", "2024-06-13", reload=True).loads[0].gaps == ()

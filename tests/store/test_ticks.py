@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.records import CoverageRange, Series, Source, State, WriteResult
 from airflow_provider_binance.registry import AGG_TRADES, TRADES
 from airflow_provider_binance.rows import Value
@@ -170,3 +171,30 @@ def test_a_role_that_may_only_write_has_its_months_made(postgres_database: str) 
             for name in (role, f"{role}_none"):
                 admin.execute(f"DROP OWNED BY {name}")
                 admin.execute(f"DROP ROLE {name}")
+
+
+def test_retention_drops_rows_and_marks_the_ledger_at_once(store: Store, store_url: str) -> None:
+    """Whole months in PostgreSQL, days in SQLite; other series likewise; a second time is nothing."""
+    other = Series("um", "agg_trades", "ETHUSDT")
+    for series in (TICKS, other):
+        for month in (0, 31, 60):
+            start = month * DAY
+            rows = [tick(start + i) for i in range(10)]
+            whole = CoverageRange(at(start), at(start + 10), State.COMPLETE, 10, first_id=start, last_id=start + 9)
+            store.write(batch_of(rows, start, start + 10, series=series, dataset=AGG_TRADES, coverage=[whole]))
+    gone = store.retire("agg_trades", at(31 * DAY + 5))  # in the first minutes of February
+    assert (gone.end_us, gone.series, gone.rows) == (at(31 * DAY), 2, 20)
+    for series in (TICKS, other):
+        assert store.row_counts("agg_trades", series, [(at(0), at(31 * DAY)), (at(31 * DAY), at(90 * DAY))]) == [0, 20]
+        found = store.coverage("agg_trades", [series], at(0), at(90 * DAY))[series]
+        assert [(r.state, r.row_count) for r in found] == [("retired", 0), ("complete", 10), ("complete", 10)]
+    assert store.retire("agg_trades", at(31 * DAY + 5)).rows == 0
+    forced = CoverageRange(at(0), at(10), State.COMPLETE, 10, first_id=0, last_id=9)
+    store.write(batch([tick(i) for i in range(10)], 0, 10, coverage=[forced]))
+    assert store.coverage("agg_trades", [TICKS], at(0), at(10))[TICKS][0].state == "complete"
+
+
+def test_only_ticks_have_a_retention(store: Store) -> None:
+    store.migrate()
+    with pytest.raises(InputError, match="no retention"):
+        store.retire("klines", at(0))
