@@ -195,6 +195,7 @@ def _streaming(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--symbol", metavar="SYMBOL", nargs="+", action=_Words, help="one or more, or patterns (*USDT)")
     group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"of {' '.join(INTERVALS)}")
     group.add_argument("--shard", metavar="I/N", default="1/1", help="the I-th of N parts of the symbols (default 1/1)")
+    group.add_argument("--health-port", metavar="PORT", type=_port, help="serve /healthz, /readyz and /metrics there")
 
 
 def _fetching(parser: argparse.ArgumentParser) -> None:
@@ -238,6 +239,12 @@ def _verifying(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--adopt", action="store_true", help="take over rows that were there before the ledger")
     group.add_argument("--plot", metavar="FILE.png", help="draw symbols × time, findings coloured by whose they are")
     group.add_argument("--jobs", metavar="N", type=_jobs, default=4, help="fetches that run ahead (default 4)")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535, or 0 for any")
+    return int(text)
 
 
 def _jobs(text: str) -> int:

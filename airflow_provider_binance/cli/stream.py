@@ -37,7 +37,7 @@ def stream(arguments: argparse.Namespace, output: Output) -> int:
     tell_store(config, output)
     from airflow_provider_binance.stream.sidecar import Sidecar
 
-    sidecar = Sidecar(config, market, symbols, grids, shard)
+    sidecar = Sidecar(config, market, symbols, grids, shard, health_port=arguments.health_port)
     report = sidecar.run()
     told = [f"{name}: {value}" for name, value in report.to_dict().items()]
     output.result({"schema": SCHEMA, "stream": report.to_dict()}, told)

@@ -1,7 +1,7 @@
 """Real time: websocket streams to records, without a hole and without a repetition. The store is written elsewhere.
 
 Pure decisions (`names`, `frames`, `sequences`, `subscriptions`, `pacing`) stand apart from what does them
-(`connection`, `keeping`). msgspec and picows come with the extra `[stream]`.
+(`connection`, `keeping`). msgspec, picows and prometheus-client come with the extra `[stream]`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from airflow_provider_binance.errors import ConfigError
 
 #: What the extra brings, by the names under which it is imported.
-NEEDED = ("msgspec", "picows")
+NEEDED = ("msgspec", "picows", "prometheus_client")
 
 
 def require_extra() -> None:

@@ -73,20 +73,31 @@ class Flusher(threading.Thread):
     Args:
         now_us: the server's clock.
         on_room: told after each flush.
+        on_commit: told what was committed.
         run_ref: kept in the ledger lines.
     """
 
     def __init__(
-        self, buffer: Buffer, store: Store, now_us: Callable[[], int], on_room: Callable[[], None], run_ref: str = ""
+        self,
+        buffer: Buffer,
+        store: Store,
+        now_us: Callable[[], int],
+        on_room: Callable[[], None],
+        run_ref: str = "",
+        on_commit: Callable[[Sequence[Item]], None] = lambda items: None,
     ) -> None:
         super().__init__(name="flush", daemon=True)
         self.counts = WriteResult()
         self.flushes = 0
         self.error: Exception | None = None
+        #: Why nothing can be written now, or ''; when something last was, in seconds since the epoch.
+        self.hindrance = ""
+        self.committed_at: float | None = None
         self._buffer = buffer
         self._store = store
         self._now_us = now_us
         self._on_room = on_room
+        self._on_commit = on_commit
         self._run_ref = run_ref
         self._stopped = threading.Event()
 
@@ -115,12 +126,15 @@ class Flusher(threading.Thread):
             try:
                 result = self._store.write_flush(batches, batches[0].line)
             except StoreUnavailableError as error:
+                self.hindrance = str(error)
                 if self._stopped.wait(_PAUSE_SECONDS):
                     raise
                 log.warning("%d events wait for the store: %s", len(self._buffer) + len(items), error)
                 continue
             self.counts += result
             self.flushes += 1
+            self.hindrance, self.committed_at = "", time.time()
+            self._on_commit(items)
             log.info("flushed: series=%d rows=%d inserted=%d updated=%d", len(batches), result.rows_read,
                      result.rows_inserted, result.rows_updated)  # fmt: skip
             return

@@ -7,6 +7,8 @@ import contextlib
 import logging
 import signal
 import threading
+import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +16,15 @@ from functools import partial
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.market import INTERVALS, SECOND_US, Market
-from airflow_provider_binance.records import CoverageRange, Series, State
+from airflow_provider_binance.records import CoverageRange, Series, State, WriteResult
 from airflow_provider_binance.runtime import Runtime
-from airflow_provider_binance.stream.buffer import Buffer, Lost
+from airflow_provider_binance.stream.buffer import Buffer, Item, Lost
 from airflow_provider_binance.stream.flushing import Flusher
 from airflow_provider_binance.stream.frames import Record
+from airflow_provider_binance.stream.health import HealthServer
 from airflow_provider_binance.stream.keeping import Keeper
 from airflow_provider_binance.stream.mending import Mender, Urgency
+from airflow_provider_binance.stream.metrics import Metrics, Numbers
 from airflow_provider_binance.stream.sequences import KeySequence, Verdict
 from airflow_provider_binance.stream.subscriptions import Carried, Shard, plan
 
@@ -34,6 +38,8 @@ _TICK_SECONDS = 0.5
 #: Some 300 bytes each.
 MOST_BUFFERED = 100_000
 DRAIN_SECONDS = 20.0
+#: A loop that did not come round for so long does not come back by itself.
+MOST_BEAT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,17 @@ class StreamReport:
 
 
 class Sidecar:
-    """Streams the klines of `symbols` into the store until SIGTERM or SIGINT."""
+    """Streams the klines of `symbols` into the store until SIGTERM or SIGINT. `health_port`: see `health`."""
 
     def __init__(
-        self, config: BinanceConfig, market: Market, symbols: Sequence[str], intervals: Sequence[str], shard: Shard
+        self,
+        config: BinanceConfig,
+        market: Market,
+        symbols: Sequence[str],
+        intervals: Sequence[str],
+        shard: Shard,
+        *,
+        health_port: int | None = None,
     ) -> None:
         self._config = config
         self._market = market
@@ -70,6 +83,10 @@ class Sidecar:
         self._gaps = 0
         self._stale = 0
         self._paused = False
+        self._health_port = health_port
+        self._flusher: Flusher | None = None
+        self._mender: Mender | None = None
+        self._beat = time.monotonic()
         #: The number of the signal that ended it.
         self.ended_by = 0
 
@@ -85,11 +102,19 @@ class Sidecar:
             wanted = [Series(self._market.value, "klines", name, i) for name in names for i in self._intervals]
             planned = plan(wanted, shard=self._shard)
             runtime.store.ensure_environment(str(self._config.environment))
-            mender = Mender(partial(ingest.load, config=self._config, run_ref="stream"))
+            mender = self._mender = Mender(partial(ingest.load, config=self._config, run_ref="stream"))
             self._begin(runtime, [series for carried in planned for series in carried.streams.values()], mender)
             mender.start()
             try:
-                return asyncio.run(self._stream(runtime, planned, mender))
+                with contextlib.ExitStack() as stack:
+                    metrics = Metrics(self._numbers)
+                    if self._health_port is not None:
+                        server = HealthServer(
+                            self._health_port, metrics.registry, alive=self._why_dead, ready=self._why_not_ready
+                        )
+                        stack.enter_context(server)
+                        log.info("health: port=%d", server.port)
+                    return asyncio.run(self._stream(runtime, planned, mender, metrics))
             finally:
                 mender.stop()
 
@@ -106,7 +131,9 @@ class Sidecar:
                 log.info("behind: %s from=%d to=%d", series, covered_us, opened)
                 mender.ask(Urgency.REPAIR, series, covered_us, opened)
 
-    async def _stream(self, runtime: Runtime, planned: Sequence[Carried], mender: Mender) -> StreamReport:
+    async def _stream(
+        self, runtime: Runtime, planned: Sequence[Carried], mender: Mender, metrics: Metrics
+    ) -> StreamReport:
         loop = asyncio.get_running_loop()
         ending = asyncio.Event()
         self._listen_to_signals(loop, ending)
@@ -117,7 +144,13 @@ class Sidecar:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._pause_or_go_on, flusher, ending)
 
-        flusher = Flusher(self._buffer, runtime.store, now_us, room, "stream")
+        def committed(items: Sequence[Item]) -> None:
+            at_us = now_us()
+            for item in items:
+                if isinstance(item, Record) and item.event_us is not None:
+                    metrics.lag.labels(item.series.dataset).observe((at_us - item.event_us) / SECOND_US)
+
+        flusher = self._flusher = Flusher(self._buffer, runtime.store, now_us, room, "stream", committed)
         proxies = self._config.proxies
         self._keepers = [
             Keeper(
@@ -173,6 +206,44 @@ class Sidecar:
         newest_us = max((keeper.frames.newest_us for keeper in self._keepers), default=0)
         return max(runtime.rest.server_now_us(self._market, ask=False), newest_us)
 
+    # --- in the thread that answers the health port -------------------------------------------------------------------
+
+    def _why_dead(self) -> list[str]:
+        silent = time.monotonic() - self._beat
+        return [f"the event loop stands still for {silent:.0f} s"] if silent > MOST_BEAT_SECONDS else []
+
+    def _why_not_ready(self) -> list[str]:
+        why = [f"does not deliver: {keeper}" for keeper in self._keepers if not keeper.is_live]
+        if self._flusher is None:
+            why.append("it is still beginning")
+        elif self._flusher.hindrance:
+            why.append(f"the store is away: {self._flusher.hindrance}")
+        return why
+
+    def _numbers(self) -> Numbers:
+        events: Counter[str] = Counter()
+        odd: Counter[tuple[str, str]] = Counter()
+        live: Counter[str] = Counter()
+        connects: Counter[str] = Counter()
+        newest: dict[str, float] = {}
+        for keeper in self._keepers:
+            market = keeper.market.value
+            events[market] += keeper.frames.counts["events"]
+            for kind in ("unknown", "malformed"):
+                odd[market, kind] += keeper.frames.counts[kind]
+            live[market] += keeper.is_live
+            connects[market] += keeper.connects
+            newest_us = keeper.frames.newest_us
+            if newest_us:
+                newest[market] = max(newest.get(market, 0.0), newest_us / SECOND_US)
+        flusher, mender = self._flusher, self._mender
+        return Numbers(
+            events=events, odd_frames=odd, last_event=newest, connections=live, connects=connects, stale=self._stale,
+            gaps=self._gaps, mended_rows=mender.rows if mender else 0,
+            rows=flusher.counts if flusher else WriteResult(), queue=len(self._buffer),
+            last_commit=flusher.committed_at if flusher else None,
+        )  # fmt: skip
+
     # --- in the event loop --------------------------------------------------------------------------------------------
 
     def _take(self, records: Sequence[Record]) -> None:
@@ -211,6 +282,7 @@ class Sidecar:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_TICK_SECONDS)
+            self._beat = time.monotonic()
             at_us = now_us()
             for series, sequence in self._sequences.items():
                 first_us, interval = sequence.next_key, INTERVALS[series.interval]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from airflow_provider_binance.cli import main
 from airflow_provider_binance.market import INTERVALS, Market, iso
@@ -130,6 +132,32 @@ def test_it_goes_on_beside_what_is_there(postgres_database: str) -> None:
         assert stored(store, series[0])[-1][0] > first_end
         for one in series:
             check(simulator, store, one)
+
+
+def test_health_port_tells_how_it_is(tmp_path: Path) -> None:
+    store, series = f"sqlite:///{tmp_path}/ingest.db", Series("spot", "klines", "BTCUSDT", "1m")
+    words = ["--market", "spot", "--symbol", "BTCUSDT", "--interval", "1m", "--health-port", "0"]
+    with (
+        Simulator(seed=7, symbols=["spot:BTCUSDT"], now=NOW, speed=60) as simulator,
+        streaming(simulator, store, *words) as process,
+    ):
+        assert process.stderr is not None
+        [port] = next(found for line in process.stderr if (found := re.findall(r"health: port=(\d+)", line)))
+        url = f"http://127.0.0.1:{port}"
+        wait_for(store, series, 2, process)
+        assert requests.get(f"{url}/healthz", timeout=10).json() == {"ok": True, "problems": []}
+        assert requests.get(f"{url}/readyz", timeout=10).json() == {"ok": True, "problems": []}
+        metrics = requests.get(f"{url}/metrics", timeout=10).text
+        told = dict(re.findall(r"^(binance_stream_\w+)(?:{[^}]*})? (\S+)$", metrics, re.MULTILINE))
+        assert float(told["binance_stream_events_total"]) >= float(told["binance_stream_commit_lag_seconds_count"]) >= 2
+        assert float(told["binance_stream_connections"]) == float(told["binance_stream_connects_total"]) == 1
+        simulator.add_fault("http=503:1000")
+        simulator.add_fault("stream-reset=1:1000")
+        until = time.monotonic() + SECONDS
+        while (answer := requests.get(f"{url}/readyz", timeout=10)).ok:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert answer.json()["problems"] == ["does not deliver: connection=1 market=spot path=/ streams=1"]
 
 
 @pytest.mark.parametrize(
