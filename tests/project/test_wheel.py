@@ -134,7 +134,12 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     output = clean.run(clean.python, "-W", "ignore", "-c", code)
     lacking = {line.split()[1] for line in output.splitlines() if line.startswith("LACKS ")}
     declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    extras = {re.split(r"[^\w.-]", name)[0] for extra, names in declared.items() if extra != "dev" for name in names}
+    extras = {
+        re.split(r"[^\w.-]", name)[0].replace("-", "_")
+        for extra, names in declared.items()
+        if extra != "dev"
+        for name in names
+    }
     assert lacking <= extras
 
 
