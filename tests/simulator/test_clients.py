@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,13 +19,15 @@ def client(simulator: Simulator) -> Iterator[Any]:
     from binance.client import Client
 
     base = simulator.settings["BINANCE_SPOT_REST_URL"]
-    client = Client(simulator.api_key, DEFAULT_API_SECRET, ping=False)
+    with ThreadPoolExecutor(1) as thread:  # it makes an event loop for its thread, and leaves it open
+        client = thread.submit(Client, simulator.api_key, DEFAULT_API_SECRET, ping=False).result()
     client.API_URL = f"{base}/api"
     client.MARGIN_API_URL = f"{base}/sapi"
     client.FUTURES_URL = f"{base}/fapi"
     client.FUTURES_COIN_URL = f"{base}/dapi"
     yield client
     client.session.close()
+    client.loop.close()
 
 
 def test_spot_klines(simulator: Simulator, client: Any) -> None:
