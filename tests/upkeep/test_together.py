@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from airflow_provider_binance import ingest
 from tests.upkeep.conftest import Shop, at
@@ -63,5 +64,18 @@ def test_everything_at_once_ends_as_an_undisturbed_load(shop: Callable[..., Shop
     assert last.exit_status == 0, [finding.to_dict() for finding in last.open]
     assert {f.kind for f in ingest.verify(**series, against=["archive", "rest"]).findings} == {"halt"}
     assert ingest.repair(**series).exit_status == 0
-    assert it.ranges() == ranges
+    assert by_state(it.ranges()) == by_state(ranges)
     assert it.state() == undisturbed
+
+
+def by_state(ranges: list[tuple[Any, ...]]) -> list[list[Any]]:
+    """Start, end, state and count of the ranges, merged. What confirmed them may differ: a row that REST gave after its
+    file had been read stays provisional, since no file is read twice for nothing."""
+    merged: list[list[Any]] = []
+    for *_, start, end, state, count, _ in ranges:
+        if merged and merged[-1][1:3] == [start, state]:
+            merged[-1][1] = end
+            merged[-1][3] += count
+        else:
+            merged.append([start, end, state, count])
+    return merged
