@@ -61,8 +61,11 @@ class Shop:
 
     def state(self) -> str:
         """A digest of all rows and of what coverage says, but for when it was asked."""
-        rows = select(self.url, 'SELECT * FROM klines ORDER BY market, symbol, "interval", open_time')
-        return hashlib.sha256(repr((_plain(rows), self.ranges())).encode()).hexdigest()
+        return hashlib.sha256(repr((self.rows(), self.ranges())).encode()).hexdigest()
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """All rows, every value as text."""
+        return _plain(select(self.url, 'SELECT * FROM klines ORDER BY market, symbol, "interval", open_time'))
 
     def ranges(self) -> list[tuple[Any, ...]]:
         """What coverage says, but for its evidence and when it was asked."""

@@ -23,7 +23,7 @@ def test_everything_at_once_ends_as_an_undisturbed_load(shop: Callable[..., Shop
     series = {"market": "spot", "symbols": "BTCUSDT", "intervals": "5m", "config": it.config}
     ingest.load(**series, **DAYS)
     ingest.repair(**series)  # which confirms what came by REST by its files
-    undisturbed, ranges = it.state(), it.ranges()
+    undisturbed, ranges = it.rows(), it.ranges()
     failed: list[BaseException] = []
     gate = threading.Barrier(6)
 
@@ -65,7 +65,7 @@ def test_everything_at_once_ends_as_an_undisturbed_load(shop: Callable[..., Shop
     assert {f.kind for f in ingest.verify(**series, against=["archive", "rest"]).findings} == {"halt"}
     assert ingest.repair(**series).exit_status == 0
     assert by_state(it.ranges()) == by_state(ranges)
-    assert it.state() == undisturbed
+    assert it.rows() == undisturbed
 
 
 def by_state(ranges: list[tuple[Any, ...]]) -> list[list[Any]]:
