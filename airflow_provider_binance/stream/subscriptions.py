@@ -12,7 +12,7 @@ import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import Market
@@ -51,8 +51,8 @@ class Change:
 
     opened: tuple[Carried, ...] = ()
     closed: tuple[Carried, ...] = ()
-    added: Mapping[int, tuple[str, ...]] = ()  # type: ignore[assignment]
-    dropped: Mapping[int, tuple[str, ...]] = ()  # type: ignore[assignment]
+    added: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    dropped: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
