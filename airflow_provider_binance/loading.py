@@ -214,12 +214,7 @@ class Loader:
 
     def _write_pages(self, unit: Unit, fetched: Pages) -> None:
         task = unit.task
-        task.tally.rest_requests += fetched.requests
-        task.tally.weight_used += fetched.weight
-        task.tally.bytes_downloaded += fetched.size
-        if fetched.refusal is not None:
-            log.warning("REST does not serve %s: %s", task.series, fetched.refusal)
-            task.sources = replace(task.sources, rest=False)
+        if not _is_served(task, fetched):
             task.left += unit.stretches
             return
         rows = fetched.rows.within([(stretch.start_us, stretch.end_us) for stretch in unit.stretches])
@@ -247,12 +242,7 @@ class Loader:
         before: IdRun | None = None
         try:
             for pages in walk:
-                task.tally.rest_requests += pages.requests
-                task.tally.weight_used += pages.weight
-                task.tally.bytes_downloaded += pages.size
-                if pages.refusal is not None:
-                    log.warning("REST does not serve %s: %s", task.series, pages.refusal)
-                    task.sources = replace(task.sources, rest=False)
+                if not _is_served(task, pages):
                     task.left.append(replace(stretch, start_us=pages.start_us))
                     return
                 part = replace(stretch, start_us=pages.start_us, end_us=pages.end_us)
@@ -358,6 +348,18 @@ def _beyond_life(task: SeriesTask, start_us: int, end_us: int) -> str:
     if task.dusk is not None and end_us >= task.dusk[1] and start_us >= task.dusk[0]:
         return "after the last kline of a delisted symbol"
     return ""
+
+
+def _is_served(task: SeriesTask, fetched: Pages | TickPages) -> bool:
+    """Count what REST cost; False if it refuses the series, which is not asked for there again."""
+    task.tally.rest_requests += fetched.requests
+    task.tally.weight_used += fetched.weight
+    task.tally.bytes_downloaded += fetched.size
+    if fetched.refusal is None:
+        return True
+    log.warning("REST does not serve %s: %s", task.series, fetched.refusal)
+    task.sources = replace(task.sources, rest=False)
+    return False
 
 
 def _found(
