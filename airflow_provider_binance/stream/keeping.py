@@ -42,6 +42,9 @@ class Keeper:
         admit: returns when another attempt to connect may be made; called in a thread, since it may wait.
         on_records: takes what a frame brought.
         on_cut: told when, for a moment or longer, no connection was there.
+        on_frame: takes each frame that brought records, as Binance sent it, with these records, before `on_records`
+            does: for who hands on Binance's own words (`json.loads(frame)["data"]`). Where connections overlap, both
+            bring the same: a `Sequence` asked with the records tells what is stale, and what is lacking.
         proxy: URL of a proxy.
         silence_seconds: see `pacing.SILENCE_SECONDS`.
         life_us: how old a connection becomes, by Binance's clock as its events show it.
@@ -57,6 +60,7 @@ class Keeper:
         admit: Callable[[Market], None],
         on_records: Callable[[Sequence[Record]], None],
         on_cut: Callable[[Carried], None],
+        on_frame: Callable[[bytes, Sequence[Record]], None] | None = None,
         proxy: str | None = None,
         silence_seconds: float = SILENCE_SECONDS,
         life_us: Callable[[], int] = lambda: life_us(random.random),
@@ -69,6 +73,7 @@ class Keeper:
         self._admit = admit
         self._on_records = on_records
         self._on_cut = on_cut
+        self._on_frame = on_frame
         self._proxy = proxy
         self._silence_seconds = silence_seconds
         self._life_us = life_us
@@ -182,6 +187,8 @@ class Keeper:
         if not connection.delivers.is_set():
             self._delivers(connection)
         if found:
+            if self._on_frame is not None:
+                self._on_frame(text, found)
             self._on_records(found)
 
     def _delivers(self, connection: Connection) -> None:

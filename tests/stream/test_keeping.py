@@ -15,6 +15,7 @@ from airflow_provider_binance.records import Series
 from airflow_provider_binance.stream import keeping, subscriptions
 from airflow_provider_binance.stream.frames import Record
 from airflow_provider_binance.stream.keeping import Keeper
+from airflow_provider_binance.stream.payloads import Value
 from airflow_provider_binance.stream.sequences import Verdict, sequence_of
 from airflow_provider_binance.stream.subscriptions import plan
 from tests.stream.local import Local, local
@@ -106,6 +107,22 @@ async def test_what_the_url_has_no_room_for_is_subscribed(monkeypatch: pytest.Mo
 
         [said] = map(json.loads, client.said)
         assert said == {"method": "SUBSCRIBE", "params": ["ethusdt@aggTrade", "币安人生usdt@aggTrade"], "id": 1}
+
+
+async def test_frames_are_had_as_they_were_sent_with_what_they_say() -> None:
+    had: list[tuple[bytes, list[Value]]] = []
+
+    def note(frame: bytes, records: Sequence[Record]) -> None:
+        had.append((frame, [record.values[0] for record in records]))
+
+    sent = [*trades(1), b'{"result":null,"id":1}', b"odd", *trades(1, 2)]
+    async with local() as server, kept(server, on_frame=note) as made:
+        (await server.until(1)).send(*sent)
+        await made.has(1, 2)
+
+    one, _, _, again, two = sent
+    assert had == [(one, [1]), (again, [1]), (two, [2])]
+    assert json.loads(had[0][0])["data"]["p"] == "42000.10000000"
 
 
 async def test_a_cut_is_told_and_followed_by_another_connection() -> None:
