@@ -12,11 +12,19 @@ from airflow_provider_binance.stream.frames import Record
 
 
 class Lost(NamedTuple):
-    """The stream did not bring what lies in `[start_us, end_us)`."""
+    """The stream did not bring what lies in `[start_us, end_us)`. `why`: what is known of it; `is_for_good`: no other
+    source has it either.
+
+    The items of a series come in its order: a `Lost` stands where the records are that it speaks of. Where records have
+    ids, it goes from the instant of the record before to that of the record behind, both included, since what is
+    missing may share either: no range that is complete may take in these instants.
+    """
 
     series: Series
     start_us: int
     end_us: int
+    why: str = ""
+    is_for_good: bool = False
 
 
 Item = Record | Lost
