@@ -71,6 +71,62 @@ class Trade(NamedTuple):
     is_buyer_maker: bool
 
 
+class BookTicker(NamedTuple):
+    """The best bid and ask, in the column order of the table `book_tickers`.
+
+    Spot's stream says neither when the event was sent nor when it happened. `received_at` is this machine's time.
+    """
+
+    market: str
+    symbol: str
+    update_id: int
+    bid_price: Decimal
+    bid_quantity: Decimal
+    ask_price: Decimal
+    ask_quantity: Decimal
+    event_time: datetime | None
+    transaction_time: datetime | None
+    received_at: datetime
+
+
+class MarkPrice(NamedTuple):
+    """The mark price of a futures contract, in the column order of the table `mark_prices`.
+
+    `funding_rate` is a fraction; without a funding to come it is None, as is `next_funding_time`.
+    """
+
+    market: str
+    symbol: str
+    event_time: datetime
+    mark_price: Decimal
+    index_price: Decimal | None
+    estimated_settle_price: Decimal | None
+    funding_rate: Decimal | None
+    next_funding_time: datetime | None
+
+
+class Liquidation(NamedTuple):
+    """A liquidation order, in the column order of the table `liquidations`. Binance tells of the last one a second."""
+
+    market: str
+    symbol: str
+    event_time: datetime
+    side: str
+    order_type: str
+    time_in_force: str
+    quantity: Decimal
+    price: Decimal
+    average_price: Decimal
+    status: str
+    last_filled_quantity: Decimal
+    filled_quantity: Decimal
+    trade_time: datetime
+
+
+#: What a stream brings.
+MarketData = Kline | AggTrade | Trade | BookTicker | MarkPrice | Liquidation
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Series:
     """What is loaded as one line through time: `(market, dataset, symbol, interval)`, interval `''` if it has none."""

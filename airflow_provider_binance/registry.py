@@ -25,10 +25,11 @@ class Kind(StrEnum):
 
 
 class Continuity(StrEnum):
-    """How one knows that nothing is missing: every grid instant has a row, or ids run without a hole."""
+    """How rows tell that none is missing: every grid instant has one, ids run without a hole, or they do not tell."""
 
     GRID = "grid"
     ID = "id"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Dataset:
     `by_id` says how REST is paged where that goes by id, `archive_fields` what the fields of an archive line are where
     they differ from market to market (None: not kept). `contiguous` names the markets whose ids have no holes.
     `day_column` is the UTC day of the time column: PostgreSQL partitions the table by it, and there it joins the key.
+    `first_stays`: the row that came first under a key is never changed.
     """
 
     name: str
@@ -130,6 +132,22 @@ class Dataset:
     archive_fields: Mapping[Market, tuple[str | None, ...]] = field(default_factory=dict)
     contiguous: frozenset[Market] = frozenset()
     day_column: str | None = None
+    first_stays: bool = False
+
+    @property
+    def is_streamed_only(self) -> bool:
+        """Whether nothing but streams brings it."""
+        return not (self.archive_folder or self.rest or self.by_id)
+
+    def refuse_streamed(self, verb: str) -> None:
+        """Raise InputError for a dataset that only streams bring: there is nothing to `verb` it from."""
+        if self.is_streamed_only:
+            loaded = " ".join(entry.name for entry in datasets() if not entry.is_streamed_only)
+            raise InputError(
+                f"dataset {self.name} comes from streams only, so that there is nothing to {verb} it from: use "
+                f"`binance-ingest stream`. It takes: {loaded}",
+                argument="dataset",
+            )
 
     def rest_path(self, market: Market) -> str:
         """The route that brings rows of `market`."""
@@ -293,7 +311,81 @@ TRADES = Dataset(
     day_column="trade_day",
 )  # fmt: skip
 
-_DATASETS: dict[str, Dataset] = {entry.name: entry for entry in (KLINES, AGG_TRADES, TRADES)}
+_FUTURES = (Market.UM, Market.CM)
+
+BOOK_TICKERS = Dataset(
+    name="book_tickers",
+    number=4,
+    markets=tuple(Market),
+    columns=(
+        Column("update_id", Kind.INTEGER),
+        Column("bid_price", Kind.DECIMAL),
+        Column("bid_quantity", Kind.DECIMAL),
+        Column("ask_price", Kind.DECIMAL),
+        Column("ask_quantity", Kind.DECIMAL),
+        # Spot says neither.
+        Column("event_time", Kind.TIME, nullable=True),
+        Column("transaction_time", Kind.TIME, nullable=True),
+        Column("received_at", Kind.TIME),
+    ),
+    key=("update_id",),
+    time_column="received_at",
+    continuity=Continuity.NONE,
+    has_interval=False,
+    rules=tuple(Rule(None, name) for name in ("bid_price", "bid_quantity", "ask_price", "ask_quantity")),
+    day_column="received_day",
+    first_stays=True,
+)
+
+MARK_PRICES = Dataset(
+    name="mark_prices",
+    number=5,
+    markets=_FUTURES,
+    columns=(
+        Column("event_time", Kind.TIME),
+        Column("mark_price", Kind.DECIMAL),
+        Column("index_price", Kind.DECIMAL, nullable=True),
+        Column("estimated_settle_price", Kind.DECIMAL, nullable=True),
+        Column("funding_rate", Kind.DECIMAL, nullable=True),
+        Column("next_funding_time", Kind.TIME, nullable=True),
+    ),
+    key=("event_time",),
+    time_column="event_time",
+    continuity=Continuity.NONE,
+    has_interval=False,
+    rules=(Rule(None, "mark_price"),),
+    day_column="trade_day",
+)
+
+LIQUIDATIONS = Dataset(
+    name="liquidations",
+    number=6,
+    markets=_FUTURES,
+    columns=(
+        Column("event_time", Kind.TIME),
+        Column("side", Kind.TEXT),
+        Column("order_type", Kind.TEXT),
+        Column("time_in_force", Kind.TEXT),
+        Column("quantity", Kind.DECIMAL),
+        Column("price", Kind.DECIMAL),
+        Column("average_price", Kind.DECIMAL),
+        Column("status", Kind.TEXT),
+        Column("last_filled_quantity", Kind.DECIMAL),
+        Column("filled_quantity", Kind.DECIMAL),
+        Column("trade_time", Kind.TIME),
+    ),
+    # Two orders of one instant are told apart by all that the exchange says of the order itself.
+    key=("event_time", "side", "price", "quantity"),
+    time_column="event_time",
+    continuity=Continuity.NONE,
+    has_interval=False,
+    rules=(Rule(None, "quantity"), Rule("last_filled_quantity", "filled_quantity")),
+    day_column="trade_day",
+)
+
+_DATASETS: dict[str, Dataset] = {
+    entry.name: entry for entry in (KLINES, AGG_TRADES, TRADES, BOOK_TICKERS, MARK_PRICES, LIQUIDATIONS)
+}
 
 
 def datasets() -> tuple[Dataset, ...]:

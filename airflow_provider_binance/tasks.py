@@ -89,6 +89,7 @@ def select(
     entry = registered(dataset)
     if kind not in entry.markets:
         raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
+    entry.refuse_streamed("load")
     names = tuple(names_of(symbols))
     if not names:
         raise InputError("no symbol given: name one or more, such as BTCUSDT, or a pattern such as *USDT")

@@ -118,7 +118,7 @@ def parser_for(argv: Sequence[str]) -> Parser:
     )
     _streaming(stream)
     retire = command("retire", "drop the ticks that are older than their retention; the ledger calls them retired")
-    retire.add_argument("--dataset", required=True, metavar="NAME", help="agg_trades or trades")
+    retire.add_argument("--dataset", required=True, metavar="NAME", help="a dataset other than klines")
     retire.add_argument("--days", type=int, metavar="N", help="how many days are kept (default: retention_days)")
     migrate = command("migrate", "create or upgrade the tables of the store")
     migrate.add_argument("--sql", action="store_true", help="print the DDL, for a role that may not CREATE; do nothing")

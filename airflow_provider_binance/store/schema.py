@@ -26,7 +26,10 @@ LATER = (PUBLISHED, LATEST)
 FIRST_DATASET = "klines"
 
 #: The migrations of the datasets that have a number.
-_NUMBERED = {"klines": "0001_ledger_and_klines", "agg_trades": "0004_agg_trades", "trades": "0004_trades"}
+_NUMBERED = {
+    "klines": "0001_ledger_and_klines", "agg_trades": "0004_agg_trades", "trades": "0004_trades",
+    "book_tickers": "0005_book_tickers", "mark_prices": "0005_mark_prices", "liquidations": "0005_liquidations",
+}  # fmt: skip
 
 DIALECTS = ("postgresql", "sqlite")
 STATES = "'complete', 'exchange_gap', 'not_listed', 'unpublished', 'unavailable', 'failed', 'retired'"

@@ -92,7 +92,7 @@ def test_the_settings_universe_stands_in_for_what_is_not_given(
         (("load", "--interval", "1m"), "--symbol is missing"),
         (("load", "--symbol", "BTCUSDT"), "--interval is missing"),
         ((*LOAD, "--market", "margin"), "unknown market 'margin': use spot, um"),
-        ((*LOAD, "--dataset", "ticks"), "unknown dataset 'ticks'; this version has: agg_trades klines trades"),
+        ((*LOAD, "--dataset", "ticks"), "unknown dataset 'ticks'; this version has: agg_trades book_tickers klines"),
         ((*LOAD, "--start", "2024-01-01T00:00:00"), "write 2024-01-01T00:00:00Z or"),
         ((*LOAD, "--start", "2024-02"), "the window is empty: start 2024-02-01T00:00:00Z is end"),
         ((*LOAD, "--end", "listing"), "listing is for start"),
