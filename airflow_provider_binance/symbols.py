@@ -27,6 +27,7 @@ from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rest.fetching import NOT_SERVED
+from airflow_provider_binance.texts import PERPETUALS
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,17 @@ class Bound:
 
 
 def spelled(text: str) -> str:
-    """Binance's spelling of a symbol or pattern: `btc/usdt` → `BTCUSDT`. Raises InputError for what cannot be one."""
+    """Binance's spelling of a symbol or pattern: `btc/usdt` → `BTCUSDT`. Raises InputError for what cannot be one.
+
+    `PERPETUALS` stays what it is.
+    """
+    if " ".join(str(text).lower().split()) == PERPETUALS:
+        return PERPETUALS
     name = str(text).strip().replace("/", "").replace("-", "").upper()
     if not _PATTERN.fullmatch(name):
         raise InputError(
             f"{text!r} is no symbol: use letters, digits and _ as Binance does (BTCUSDT, BTCUSD_PERP, BTCUSDT_261225), "
-            f"or a pattern with * and ?"
+            f"or a pattern with * and ?, or {PERPETUALS!r}"
         )
     return name
 
@@ -100,7 +106,8 @@ class Symbols:
         self._first: dict[tuple[Market, str], int | None] = {}
 
     def resolve(self, names: Iterable[str], market: Market, dataset_name: str, known: Iterable[str] = ()) -> list[str]:
-        """Symbols for `names` (patterns match what trades now), in order, each once; `known` ones are not asked for.
+        """Symbols for `names` (patterns and `PERPETUALS` match what trades now), in order, each once; `known` ones are
+        not asked for.
 
         Raises:
             UnknownSymbolError: listed nowhere, or nothing matches a pattern; with near matches.
@@ -112,7 +119,8 @@ class Symbols:
                 matched = [
                     symbol
                     for symbol, entry in self._info(market).items()
-                    if fnmatch.fnmatchcase(symbol, name) and _status(entry) == "TRADING"
+                    if _status(entry) == "TRADING"
+                    and (_is_perpetual(entry) if name == PERPETUALS else fnmatch.fnmatchcase(symbol, name))
                 ]
                 if not matched:
                     raise UnknownSymbolError(f"no symbol that trades in market {market} matches {name!r}", symbol=name)
@@ -237,6 +245,11 @@ def _before(bound: Bound, end_us: int) -> Bound | None:
 
 def _status(entry: Mapping[str, Any]) -> str:
     return str(entry.get("status") or entry.get("contractStatus") or "")
+
+
+def _is_perpetual(entry: Mapping[str, Any]) -> bool:
+    """Those on stocks and metals are called TRADIFI_PERPETUAL."""
+    return str(entry.get("contractType") or "").endswith("PERPETUAL")
 
 
 def _is_delivered(entry: Mapping[str, Any], now_us: int) -> bool:

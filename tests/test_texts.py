@@ -28,6 +28,16 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.parametrize(
+    "given", ["all trading perpetuals", "BTCUSDT, All trading perpetuals", ["BTCUSDT", "all trading perpetuals"]]
+)
+def test_the_name_with_blanks_is_one(given: Any):
+    """Whatever stands before it, and when the list is read again."""
+    assert listed(given)[-1] == "all trading perpetuals"
+    assert listed(listed(given)) == listed(given)
+    assert len(listed(given)) == 1 + ("BTCUSDT" in str(given))
+
+
 @pytest.mark.parametrize("given", SPELLINGS)
 def test_every_spelling_is_read_alike_everywhere(given: Any):
     """Settings, a connection's extras, the form, a task's argument, Python and the command line."""
