@@ -63,6 +63,11 @@ def _mapped(value: Any) -> Any:
     return checked(value) if isinstance(value, Mapping) else value
 
 
+def _section(value: Any) -> Any:
+    """A mapping, or its JSON text; what is in it is its reader's to check."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
 def _days(value: Any) -> Any:
     """Days by dataset, from a mapping or its JSON text."""
     found = json.loads(value) if isinstance(value, str) else value
@@ -125,6 +130,10 @@ class BinanceConfig(BaseModel):
     retention_days: Annotated[dict[str, int], BeforeValidator(_days)] = Field(
         default_factory=dict,
         description='how many days of a tick dataset `retire` keeps, as JSON: {"agg_trades": 90}; default: all',
+    )
+    stream: Annotated[dict[str, Any], BeforeValidator(_section)] = Field(
+        default_factory=dict,
+        description="what `stream` streams, by market: symbols, datasets, intervals; see docs/stream.md",
     )
     request_timeout_seconds: float = Field(20.0, gt=0, le=300, description="time-out of one request")
     spot_rest_url: str = Field("", description="REST of spot: scheme, host, optional path prefix")

@@ -27,8 +27,9 @@ _FORGOTTEN = """\
 What is forgotten in the middle of a series, the next repair fills again: for good, forget its beginning or its end.
 """
 _STREAM = """\
-Closed klines are written as they come; what did not come is fetched by REST. SIGTERM drains and exits 0. Needs the
-extra [stream].
+What happens is written as it comes; what did not come is fetched by REST. Without --market, --symbol, --dataset and
+--interval: what the section `stream` of --config FILE (or BINANCE_STREAM) selects. SIGTERM drains and exits 0. Needs
+the extra [stream].
 """
 _STATUS = """\
 exit status: 0 nothing unexplained or different; 2 bad arguments or input; 3 finished, but something of that remains;
@@ -191,10 +192,10 @@ def _selection(parser: argparse.ArgumentParser) -> None:
 def _streaming(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("selection")
     group.add_argument("--market", metavar="MARKET", help=f"{', '.join(Market)}: spot, USDⓈ-M or COIN-M futures")
-    group.add_argument("--dataset", metavar="NAME", nargs="+", action=_Words, help="klines (default)")
+    group.add_argument("--dataset", metavar="NAME", nargs="+", action=_Words, help="klines (default), agg_trades, …")
     group.add_argument("--symbol", metavar="SYMBOL", nargs="+", action=_Words, help="one or more, or patterns (*USDT)")
     group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"of {' '.join(INTERVALS)}")
-    group.add_argument("--shard", metavar="I/N", default="1/1", help="the I-th of N parts of the symbols (default 1/1)")
+    group.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the symbols (default 1/1)")
     group.add_argument("--health-port", metavar="PORT", type=_port, help="serve /healthz, /readyz and /metrics there")
 
 

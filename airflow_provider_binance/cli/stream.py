@@ -3,42 +3,58 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.cli.shared import settings, tell_store
+from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import Market, parse_interval
+from airflow_provider_binance.market import Market
 from airflow_provider_binance.reports import SCHEMA
 from airflow_provider_binance.stream import require_extra
 
-STREAMED = "klines"
+if TYPE_CHECKING:
+    from airflow_provider_binance.stream.selection import Options, Selection
 
 
 def stream(arguments: argparse.Namespace, output: Output) -> int:
     """`stream`: bring what happens into the store, until a signal ends it."""
     config = settings(arguments, output)
-    if arguments.market is None and len(config.markets) != 1:
-        raise InputError(f"--market is missing, and the settings name {len(config.markets)}: give one of them")
-    market = Market.parse(arguments.market) if arguments.market else config.markets[0]
-    if other := [name for name in arguments.dataset or [STREAMED] if name != STREAMED]:
-        raise InputError(f"--dataset {' '.join(other)}: this version streams {STREAMED} only")
-    if not (symbols := arguments.symbol or config.symbols):
-        raise InputError("--symbol is missing: give one or more, or set BINANCE_SYMBOLS or symbols: in --config FILE")
-    if not (intervals := arguments.interval or config.timeframes):
-        raise InputError(
-            "--interval is missing: give one or more, or set BINANCE_TIMEFRAMES or timeframes: in --config FILE"
-        )
-    grids = list(dict.fromkeys(parse_interval(name, market).name for name in intervals))
     require_extra()
-    from airflow_provider_binance.stream.subscriptions import Shard  # these need the extra
+    from airflow_provider_binance.stream.sidecar import Sidecar  # this and the next need the extra
+    from airflow_provider_binance.stream.subscriptions import Shard
 
-    shard = Shard.parse(arguments.shard)
+    selection, options = selection_of(arguments, config, os.environ)
+    shard = Shard.parse(arguments.shard) if arguments.shard else options.shard or Shard()
+    port = arguments.health_port if arguments.health_port is not None else options.health_port
     tell_store(config, output)
-    from airflow_provider_binance.stream.sidecar import Sidecar
-
-    sidecar = Sidecar(config, market, symbols, grids, shard, health_port=arguments.health_port)
+    sidecar = Sidecar(config, selection, shard, health_port=port)
     report = sidecar.run()
     told = [f"{name}: {value}" for name, value in report.to_dict().items()]
     output.result({"schema": SCHEMA, "stream": report.to_dict()}, told)
     return 128 + signal.SIGINT if sidecar.ended_by == signal.SIGINT else 0
+
+
+def selection_of(
+    arguments: argparse.Namespace, config: BinanceConfig, environ: Mapping[str, str]
+) -> tuple[Selection, Options]:
+    """What to stream: what the arguments say, else the settings' section `stream`, else their `symbols`, `timeframes`
+    and `markets`; and the section's options.
+
+    Raises:
+        InputError: nothing is selected, or something that is unknown.
+    """
+    from airflow_provider_binance.stream.selection import read_section, selected
+
+    told = "BINANCE_STREAM" if environ.get("BINANCE_STREAM") else getattr(arguments, "config", None) or "the settings"
+    selection, options = read_section(config.stream, source=told)
+    if selection is not None and not (arguments.market or arguments.dataset or arguments.symbol or arguments.interval):
+        return selection, options
+    if arguments.interval and arguments.dataset and "klines" not in arguments.dataset:
+        raise InputError(f"--interval {' '.join(arguments.interval)} is only for klines; leave it out")
+    markets = [Market.parse(arguments.market)] if arguments.market else config.markets
+    symbols, intervals = arguments.symbol or config.symbols, arguments.interval or config.timeframes
+    return selected(markets, symbols, arguments.dataset or (), intervals), options

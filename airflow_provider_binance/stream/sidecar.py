@@ -24,6 +24,7 @@ from airflow_provider_binance.stream.health import HealthServer
 from airflow_provider_binance.stream.keeping import Keeper
 from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import Metrics
+from airflow_provider_binance.stream.selection import Selection
 from airflow_provider_binance.stream.standing import Standing
 from airflow_provider_binance.stream.subscriptions import Carried, Shard, plan
 from airflow_provider_binance.stream.taking import SETTLE_SECONDS, Taking
@@ -53,22 +54,18 @@ class StreamReport:
 
 
 class Sidecar:
-    """Streams the klines of `symbols` into the store until SIGTERM or SIGINT. `health_port`: see `health`."""
+    """Streams what is selected into the store until SIGTERM or SIGINT. `health_port`: see `health`."""
 
     def __init__(
         self,
         config: BinanceConfig,
-        market: Market,
-        symbols: Sequence[str],
-        intervals: Sequence[str],
+        selection: Selection,
         shard: Shard,
         *,
         health_port: int | None = None,
     ) -> None:
         self._config = config
-        self._market = market
-        self._symbols = symbols
-        self._intervals = intervals
+        self._selection = selection
         self._shard = shard
         self._health_port = health_port
         self._buffer = Buffer(MOST_BUFFERED)
@@ -87,9 +84,7 @@ class Sidecar:
             StoreError, BinanceError: it cannot begin, or cannot go on.
         """
         with Runtime(self._config, None, priority="live") as runtime:
-            names = runtime.symbols.resolve(self._symbols, self._market, "klines")
-            wanted = [Series(self._market.value, "klines", name, i) for name in names for i in self._intervals]
-            planned = plan(wanted, shard=self._shard)
+            planned = plan(self._selection.series(runtime), shard=self._shard)
             runtime.store.ensure_environment(str(self._config.environment))
             self._begin(runtime, [series for carried in planned for series in carried.streams.values()])
             self._mender.start()
@@ -108,10 +103,10 @@ class Sidecar:
                 self._mender.stop()
 
     def _begin(self, runtime: Runtime, wanted: Sequence[Series]) -> None:
-        now_us = runtime.now_us(self._market)
-        known = runtime.store.coverage("klines", wanted, 0, now_us)
+        now = {market: runtime.now_us(market) for market in self._selection.markets}
+        known = runtime.store.coverage("klines", wanted, 0, max(now.values()))
         for series in wanted:
-            self._taking.begin(series, known.get(series, []), now_us)
+            self._taking.begin(series, known.get(series, []), now[Market(series.market)])
 
     async def _stream(self, runtime: Runtime, planned: Sequence[Carried], metrics: Metrics) -> StreamReport:
         loop = asyncio.get_running_loop()
@@ -187,7 +182,8 @@ class Sidecar:
     def _now_us(self, runtime: Runtime) -> int:
         """The server's time: by its clock as it was asked once, or as events show it."""
         newest_us = max((keeper.frames.newest_us for keeper in self._standing.keepers), default=0)
-        return max(runtime.rest.server_now_us(self._market, ask=False), newest_us)
+        market = self._selection.markets[0]  # one clock serves all
+        return max(runtime.rest.server_now_us(market, ask=False), newest_us)
 
     def _put(self, items: Sequence[Item]) -> None:
         if not self._buffer.put(items) and not self._paused:

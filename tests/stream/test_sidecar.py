@@ -166,7 +166,10 @@ def test_health_port_tells_how_it_is(tmp_path: Path) -> None:
         (["--market", "spot", "--interval", "1m"], "--symbol is missing"),
         (["--market", "spot", "--symbol", "BTCUSDT"], "--interval is missing"),
         (["--symbol", "BTCUSDT", "--interval", "7m"], "unknown interval '7m'"),
-        (["--symbol", "BTCUSDT", "--interval", "1m", "--dataset", "agg_trades"], "this version streams klines only"),
+        (
+            ["--symbol", "BTCUSDT", "--dataset", "agg_trades"],
+            "cannot be streamed into a store yet; this version does: klines",
+        ),
         (["--symbol", "BTCUSDT", "--interval", "1m", "--shard", "3/2"], "use i/n"),
         (["--market", "mars", "--symbol", "BTCUSDT", "--interval", "1m"], "unknown market 'mars'"),
     ],
