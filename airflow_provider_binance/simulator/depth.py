@@ -50,12 +50,17 @@ def answer(exchange: Exchange, host: str, parameters: Parameters, now_ms: int) -
         raise invalid_depth_limit(limit)
     book = _book(exchange, instrument, limit, now_ms)
     levels = {"bids": book.pop("bids"), "asks": book.pop("asks")}
-    if host == "cm":
-        book |= {"symbol": instrument.symbol, "pair": instrument.pair}
-    return book | {"E": now_ms, "T": now_ms // 100 * 100} | levels
+    names = {"symbol": instrument.symbol, "pair": instrument.pair} if host == "cm" else {}
+    # A recorded book has times of its own.
+    times = {"E": now_ms, "T": now_ms // 100 * 100}
+    return {"lastUpdateId": book.pop("lastUpdateId")} | names | times | book | levels
 
 
 def _book(exchange: Exchange, instrument: Instrument, limit: int, now_ms: int) -> dict[str, Any]:
+    if exchange.recordings is not None and exchange.is_recorded(instrument):
+        recorded = exchange.recordings.streams.book(instrument.market, instrument.symbol, now_ms * 1000)
+        if recorded is not None:
+            return recorded | {side: recorded[side][:limit] for side in ("bids", "asks")}
     book = exchange.book(instrument)
     if book is None or not instrument.is_listed(now_ms):
         return {"lastUpdateId": 0 if book is None else book.update_id(0), "bids": [], "asks": []}

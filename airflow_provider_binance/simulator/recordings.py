@@ -2,7 +2,7 @@
 
 Three kinds of files are taken: ``archive/data/…zip`` as published, ``archive_unzipped/…csv[.gz]``, which is zipped
 here, and ``klines/<market>…/…``, recordings of REST, which have no archive files. In the period of an archive file only
-its rows count.
+its rows count. Recorded streams lie beside them: :mod:`.stream_recordings`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from airflow_provider_binance.simulator.instruments import MARKETS
 from airflow_provider_binance.simulator.intervals import DAY_MS, INTERVALS, MONTH, close_time, next_open
 from airflow_provider_binance.simulator.recording_formats import archive_lines, read_text, recorded_lines
 from airflow_provider_binance.simulator.recording_formats import first_open as first_recorded_open
+from airflow_provider_binance.simulator.stream_recordings import StreamRecordings
 
 Key = tuple[str, str, str]
 ZipMaker = Callable[[str, list[bytes], datetime], bytes]
@@ -93,7 +94,7 @@ class Recordings:
     """Everything recorded below a folder; files are indexed at once and read when first needed.
 
     Raises:
-        ValueError: the folder is absent or has no recorded klines.
+        ValueError: the folder is absent or has neither recorded klines nor streams.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,21 +108,23 @@ class Recordings:
             if key is not None:
                 self._rest[key].append(path)
         self._keys = sorted({*self._archive, *self._rest})
-        if not self._keys:
-            raise ValueError(f"no recorded klines below {folder}")
+        self.streams = StreamRecordings(folder)
+        self._streamed = self.streams.first_times()
+        if not self._keys and not self._streamed:
+            raise ValueError(f"no recorded klines or streams below {folder}")
         self._series: dict[Key, RecordedSeries] = {}
 
     def symbols(self) -> list[tuple[str, str]]:
         """Market and symbol of all that is recorded."""
-        return sorted({(market, symbol) for market, symbol, _ in self._keys})
+        return sorted({(market, symbol) for market, symbol, _ in self._keys} | set(self._streamed))
 
     def intervals(self, market: str, symbol: str) -> list[str]:
         """The recorded intervals of a symbol."""
         return [key[2] for key in self._keys if key[:2] == (market, symbol)]
 
     def first_open(self, market: str, symbol: str) -> int:
-        """The earliest open time of a symbol in any interval."""
-        firsts = []
+        """The earliest open time of a symbol in any interval, or when its streams begin."""
+        firsts = [self._streamed[market, symbol]] if (market, symbol) in self._streamed else []
         for key in self._keys:
             if key[:2] == (market, symbol):
                 firsts += [recording.start_ms for recording in self._archive.get(key, [])]

@@ -191,9 +191,11 @@ def test_recorded_symbols_are_known(replay: Simulator) -> None:
     """exchangeInfo has them, listed with their first recorded row; other intervals have no rows."""
     spot = requests.get(replay.settings["BINANCE_SPOT_REST_URL"] + "/api/v3/exchangeInfo", timeout=10).json()
     um = requests.get(replay.settings["BINANCE_UM_REST_URL"] + "/fapi/v1/exchangeInfo", timeout=10).json()
-    assert {symbol["symbol"] for symbol in spot["symbols"]} == {"ADAUSDT", "BTCUSDT"}
+    streamed = {"NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR"}
+    assert {symbol["symbol"] for symbol in spot["symbols"]} == {"ADAUSDT", "BTCUSDT", *streamed}
     listed = {symbol["symbol"]: symbol["onboardDate"] for symbol in um["symbols"]}
-    assert listed.keys() == {"BTCUSDT", "ETHUSDT", "FILUSDT", "LINKUSDT", "SOLUSDT"}
+    streamed = {"SUSHIUSDT", "AKROUSDT", "KEEPUSDT", "CTKUSDT"}
+    assert listed.keys() == {"BTCUSDT", "ETHUSDT", "FILUSDT", "LINKUSDT", "SOLUSDT", *streamed}
     assert listed["LINKUSDT"] == to_ms("2026-02-01")
     assert replay.truth("spot", "ADAUSDT", "8h", "2023-01-01", "2024-01-01") == []
 

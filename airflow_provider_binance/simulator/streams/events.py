@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from typing import NamedTuple, Protocol
 
 
@@ -21,6 +22,18 @@ class Source(Protocol):
 
 
 NOTHING = Events([], [])
+
+
+class Known:
+    """A source of events that lie ready."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def between(self, start_us: int, stop_us: int) -> Events:
+        """See :class:`Source`."""
+        first, stop = (bisect_left(self._events.times_us, edge) for edge in (start_us, stop_us))
+        return Events(self._events.times_us[first:stop], self._events.payloads[first:stop])
 
 
 def quoted(text: str) -> str:

@@ -13,7 +13,7 @@ from airflow_provider_binance.simulator.streams.book_events import (
     DepthEvents,
     PartialDepthEvents,
 )
-from airflow_provider_binance.simulator.streams.events import Events, Source, in_order
+from airflow_provider_binance.simulator.streams.events import Events, Known, Source, in_order
 from airflow_provider_binance.simulator.streams.kline_events import KlineEvents
 from airflow_provider_binance.simulator.streams.mark_events import MarkPriceArrays, MarkPriceEvents
 from airflow_provider_binance.simulator.streams.names import StreamName
@@ -60,6 +60,10 @@ class Feed:
         return self._sources[key]
 
     def _made(self, market: str, text: str, unit_us: int) -> Source | None:
+        recordings = self._exchange.recordings
+        recorded = None if recordings is None else recordings.streams.frames(market, text)
+        if recorded is not None:
+            return Known(Events(*recorded))
         name = names.parse(market, text)
         if name is None:
             return None

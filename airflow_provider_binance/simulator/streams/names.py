@@ -11,8 +11,9 @@ AGG_TRADE, TRADE, KLINE = "aggTrade", "trade", "kline"
 BOOK_TICKER, DEPTH, PARTIAL_DEPTH = "bookTicker", "depth", "partialDepth"
 MARK_PRICE, FORCE_ORDER = "markPrice", "forceOrder"
 
-# What um carries under /public; all other streams are under /market.
-PUBLIC = frozenset({BOOK_TICKER, DEPTH, PARTIAL_DEPTH})
+# What um carries under /public; all other streams are under /market. Single trades, which only recordings have there,
+# were reported under /public.
+PUBLIC = re.compile(r"!bookTicker|[^@]+@(?:bookTicker|trade|depth.*)")
 # Since June 2026 either futures host takes the other's symbols for these.
 CROSS_MARKET = frozenset({KLINE, MARK_PRICE})
 # Streams without a parameter.
@@ -49,10 +50,10 @@ class StreamName:
     zone_ms: int = 0
     levels: int = 0
 
-    @property
-    def is_public(self) -> bool:
-        """Whether um carries it under ``/public``."""
-        return self.kind in PUBLIC
+
+def is_public(text: str) -> bool:
+    """Whether um carries a stream of that name under ``/public``."""
+    return PUBLIC.fullmatch(text) is not None
 
 
 def parse(market: str, text: str) -> StreamName | None:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from airflow_provider_binance.simulator.streams.names import StreamName
+from airflow_provider_binance.simulator.streams.names import is_public
 
 PREFIX = {"spot": "/spot", "um": "/um", "cm": "/cm"}
 
@@ -30,12 +30,12 @@ class Route:
     streams: tuple[str, ...]
     microseconds: bool
 
-    def carries(self, name: StreamName) -> bool:
+    def carries(self, name: str) -> bool:
         """Whether events of that stream come over this route; if not, it is acknowledged all the same."""
         if self.market != "um":
             return True
         # The old address still carries what is public now.
-        return self.branch == ("public" if name.is_public else "market") or (name.is_public and not self.branch)
+        return self.branch in (("public", "") if is_public(name) else ("market",))
 
 
 def parse(raw_path: str, query: str) -> Route | None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from airflow_provider_binance.simulator.exchange import Exchange
 from airflow_provider_binance.simulator.faults import Faults
 from airflow_provider_binance.simulator.limits import POOL_OF_MARKET, WeightLimiter
-from airflow_provider_binance.simulator.streams import names, routes
+from airflow_provider_binance.simulator.streams import routes
 from airflow_provider_binance.simulator.streams.connection import Connection, Surroundings
 from airflow_provider_binance.simulator.streams.feed import Feed
 from airflow_provider_binance.simulator.streams.gate import Gate, MessageCounter
@@ -112,8 +112,7 @@ class StreamService:
     def _reel(self, route: Route, streams: list[str], combined: bool, start_us: int, stop_us: int) -> Reel:
         sources = []
         for text in streams:
-            name = names.parse(route.market, text)
-            if name is None or not route.carries(name):
+            if not route.carries(text):
                 continue
             source = self._feed.source(route.market, text, microseconds=route.microseconds)
             if source is not None:
