@@ -19,7 +19,8 @@ def read_universe(params: Mapping[str, Any], *, binance_conn_id: str = "binance_
     """
     from airflow.sdk import Variable
 
-    from airflow_provider_binance.airflow_connections import binance_settings, get_connection
+    from airflow_provider_binance.airflow_connections import get_connection
+    from airflow_provider_binance.connections import binance_settings
 
     if given := params.get("universe"):
         return parse_universe(given, source="the run parameter universe")

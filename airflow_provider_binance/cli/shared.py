@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.connections import environment_settings
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.windows import Instant, check_window, parse_instant
 
@@ -14,8 +16,10 @@ SQLITE = "sqlite:///"
 
 
 def settings(arguments: argparse.Namespace, output: Output) -> BinanceConfig:
-    """The settings, their secrets kept out of everything printed from now on."""
+    """The settings, those of Airflow's connections in the environment included; nothing printed from now on has their
+    secrets."""
     config = BinanceConfig.load(
+        connection=environment_settings(os.environ),
         config_file=getattr(arguments, "config", None),
         store_url=getattr(arguments, "store", None),
         testnet=getattr(arguments, "testnet", None),

@@ -209,8 +209,8 @@ def _read_config(conn_id: str, keywords: dict[str, Any]) -> BinanceConfig:
 
 def config_of(connection: Connection, **keywords: Any) -> BinanceConfig:
     """The settings of a connection, its secrets masked in Airflow's logs; raises ConfigError naming it."""
-    from airflow_provider_binance.airflow_connections import binance_settings
     from airflow_provider_binance.config import BinanceConfig
+    from airflow_provider_binance.connections import binance_settings
 
     settings = binance_settings(connection)
     try:

@@ -6,8 +6,9 @@ import pytest
 from airflow.sdk import Connection
 from sqlalchemy.engine import make_url
 
-from airflow_provider_binance.airflow_connections import binance_settings, get_connection, store_target
+from airflow_provider_binance.airflow_connections import get_connection, store_target
 from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.connections import binance_settings, environment_settings, parse_connection
 from airflow_provider_binance.errors import ConfigError
 
 
@@ -36,6 +37,52 @@ def test_json_and_uri_mean_the_same() -> None:
     by_json = binance(login="k/", password="s@", extra='{"testnet": true, "rate_limit_requests_per_minute": 100}')
     one, other = (BinanceConfig.load(connection=binance_settings(c), environ={}) for c in (by_uri, by_json))
     assert one == other
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgres://me%40x:p%40ss%2Fw@Db.Example:5433/in%20gest?sslmode=require&connect_timeout=5",
+        "postgresql://ingest@%2Frun%2Fpg/market",
+        "postgres://me:secret@[::1]:5432/market",
+        "sqlite:///data/in%20gest.db",
+        "sqlite:////data/ingest.db",
+        "binance://k:s@/?__extra__=%7B%22testnet%22%3A+true%7D",
+        "binance://:s@",
+        "google-cloud-platform://",
+        '{"conn_type": "postgresql", "host": "db", "port": "5432", "schema": "m", "extra": {"sslmode": "require"}}',
+        ' {"conn_type": "binance", "login": "k", "password": "s", "extra": "{\\"testnet\\": true}"}',
+    ],
+)
+def test_the_environment_is_read_as_airflow_reads_it(text: str) -> None:
+    """Without Airflow: what is empty there may be None here."""
+    theirs = (
+        Connection.from_json(text, conn_id="c") if text.strip().startswith("{") else Connection(conn_id="c", uri=text)
+    )
+    ours = parse_connection("c", text)
+    for name in ("conn_type", "host", "schema", "login", "password", "port", "extra"):
+        assert (getattr(ours, name) or None) == (getattr(theirs, name) or None), name
+    assert "s@" not in repr(ours)
+
+
+@pytest.mark.parametrize("text", ["secret", "{secret", '{"secret": 1}', "postgres://a:b@c:secret/d", "a://secret://b"])
+def test_a_text_that_is_no_connection_is_refused_unseen(text: str) -> None:
+    with pytest.raises(ConfigError, match="AIRFLOW_CONN_INGEST_DEFAULT") as caught:
+        environment_settings({"AIRFLOW_CONN_INGEST_DEFAULT": text})
+    assert "secret" not in str(caught.value).replace("user:password", "")
+
+
+def test_connections_of_the_environment_go_before_its_other_variables() -> None:
+    """And arguments before them: both are `BinanceConfig.load`'s rule."""
+    environ = {
+        "AIRFLOW_CONN_BINANCE_DEFAULT": "binance://k:s@/?testnet=true",
+        "AIRFLOW_CONN_INGEST_DEFAULT": "postgres://me:pw@db:5432/market?store_schema=ingest",
+        "BINANCE_STORE_URL": "sqlite:////x.db",
+    }
+    config = BinanceConfig.load(connection=environment_settings(environ), environ=environ)
+    assert (config.store_url, config.store_schema) == ("postgresql+psycopg://me:pw@db:5432/market", "ingest")
+    assert config.testnet
+    assert environment_settings({"AIRFLOW_CONN_INGEST_DEFAULT": " "}) == {}
 
 
 def test_what_a_form_leaves_empty_is_not_given() -> None:

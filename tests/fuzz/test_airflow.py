@@ -16,8 +16,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_binance.airflow_connections import binance_settings, store_target
+from airflow_provider_binance.airflow_connections import store_target
 from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.connections import binance_settings
 from airflow_provider_binance.errors import ConfigError, IngestError
 from airflow_provider_binance.hooks.binance import BinanceHook
 from airflow_provider_binance.operators.binance import BinanceLoadOperator
