@@ -1,6 +1,6 @@
 """Run by another Python: one client of Binance listens to streams at given addresses.
 
-``python driver_streams.py CLIENT SPOT UM CM`` prints JSON: by market and stream, what the client handed out. Only
+``python driver_streams.py CLIENT SPOT UM CM REST`` prints JSON: by market and stream, what the client handed out. Only
 addresses are changed. It imports the client and nothing of this project.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections import defaultdict
 from typing import Any
 
-CLIENT, SPOT, UM, CM = sys.argv[1:5]
+CLIENT, SPOT, UM, CM, REST = sys.argv[1:6]
 EVENTS = 25
 SECONDS = 60
 STREAMS = {
@@ -123,7 +124,82 @@ def official() -> Heard:
     return asyncio.run(all_markets())
 
 
-CLIENTS = {"python-binance": python_binance, "official": official}
+def cryptofeed() -> Heard:
+    """cryptofeed: trades (which it takes from the aggregates), tickers, closed candles and a local book."""
+    from cryptofeed import FeedHandler
+    from cryptofeed.connection import RestEndpoint, WebsocketEndpoint
+    from cryptofeed.defines import CANDLES, L2_BOOK, TICKER, TRADES
+    from cryptofeed.exchanges import Binance, BinanceDelivery, BinanceFutures
+
+    heard: Heard = defaultdict(lambda: defaultdict(list))
+
+    def keep(market: str) -> dict[str, Any]:
+        async def trade(data: Any, _: float) -> None:
+            heard[market]["trades"].append([int(data.id), str(data.price), str(data.amount), data.side])
+
+        async def ticker(data: Any, _: float) -> None:
+            heard[market]["tickers"].append([str(data.bid), str(data.ask)])
+
+        async def candle(data: Any, _: float) -> None:
+            values = (data.open, data.high, data.low, data.close, data.volume)
+            heard[market]["candles"].append([round(data.start * 1000), *map(str, values), data.trades])
+
+        async def book(data: Any, _: float) -> None:
+            best = [[str(each) for each in data.book[side].index(0)] for side in ("bids", "asks")]
+            heard[market]["books"].append([data.sequence_number, *best])
+
+        return {TRADES: trade, TICKER: ticker, CANDLES: candle, L2_BOOK: book}
+
+    def made(kind: Any, **options: Any) -> Any:
+        # It takes the first filter of futures for that of prices, but their order changes from answer to answer.
+        for _ in range(200):
+            try:
+                return kind(**options)
+            except KeyError:
+                time.sleep(0.02)
+        raise RuntimeError("no answer with the filter of prices in front")
+
+    handler = FeedHandler({"log": {"disabled": True}})
+    places = [
+        ("spot", Binance, SPOT, "BTC-USDT", [TRADES, TICKER, CANDLES, L2_BOOK]),
+        # It has one address for all of um, so a feed for each of its two paths.
+        ("um", BinanceFutures, f"{UM}/market", "BTC-USDT-PERP", [TRADES, CANDLES]),
+        ("um/public", BinanceFutures, f"{UM}/public", "BTC-USDT-PERP", [TICKER, L2_BOOK]),
+        ("cm", BinanceDelivery, CM, "BTC-USD-PERP", [TRADES, TICKER, CANDLES, L2_BOOK]),
+    ]
+    for market, kind, url, symbol, channels in places:
+        rest = kind.rest_endpoints[0]
+        kind.rest_endpoints = [RestEndpoint(REST, routes=rest.routes)]
+        callbacks = {name: call for name, call in keep(market).items() if name in channels}
+        feed = made(kind, symbols=[symbol], channels=channels, callbacks=callbacks)
+        # Of this feed alone, since the two of um are of one class.
+        feed.websocket_endpoints = [WebsocketEndpoint(url, options={"compression": None})]
+        handler.add_feed(feed)
+
+    async def watch() -> None:
+        wanted = {TRADES: "trades", TICKER: "tickers", CANDLES: "candles", L2_BOOK: "books"}
+        for _ in range(SECONDS * 10):
+            await asyncio.sleep(0.1)
+            counts = [
+                len(heard[market][wanted[channel]]) >= (1 if channel == CANDLES else EVENTS)
+                for market, *_, channels in places
+                for channel in channels
+            ]
+            if all(counts):
+                break
+        loop.stop()
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    handler.run(start_loop=False, install_signal_handlers=False)
+    watching = loop.create_task(watch())
+    loop.run_forever()
+    watching.cancel()
+    handler.stop(loop=loop)
+    return {market: dict(kinds) for market, kinds in heard.items()}
+
+
+CLIENTS = {"python-binance": python_binance, "official": official, "cryptofeed": cryptofeed}
 
 if __name__ == "__main__":
     json.dump(CLIENTS[CLIENT](), sys.stdout, default=str)
