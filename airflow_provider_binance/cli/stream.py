@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_binance.cli.output import Output
@@ -31,7 +32,11 @@ def stream(arguments: argparse.Namespace, output: Output) -> int:
     shard = Shard.parse(arguments.shard) if arguments.shard else options.shard or Shard()
     port = arguments.health_port if arguments.health_port is not None else options.health_port
     tell_store(config, output)
-    sidecar = Sidecar(config, selection, shard, health_port=port)
+    path = getattr(arguments, "config", None)
+    sidecar = Sidecar(
+        config, selection, shard, health_port=port, file=Path(path) if path else None,
+        reselect=lambda: selection_of(arguments, settings(arguments, output), os.environ)[0],
+    )  # fmt: skip
     report = sidecar.run()
     told = [f"{name}: {value}" for name, value in report.to_dict().items()]
     output.result({"schema": SCHEMA, "stream": report.to_dict()}, told)

@@ -23,7 +23,7 @@ _MOST_FRAME_BYTES = 8 * 1024 * 1024
 class Connection(WSListener):
     """One websocket. `on_text` is called with each message, `on_end` once when nothing comes any more.
 
-    `delivers` is the owner's to set.
+    `delivers` and `subscribed`, the names of its streams, are the owner's to set.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Connection(WSListener):
         self._paused = False
         self._loop = asyncio.get_running_loop()
         self.delivers = asyncio.Event()
+        self.subscribed: set[str] = set()
         self.ended = asyncio.Event()
         #: Why it ended, for the log.
         self.reason = ""

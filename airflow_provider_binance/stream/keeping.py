@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from picows import WSError
@@ -83,6 +83,8 @@ class Keeper:
         self._wake = asyncio.Event()
         self._leaving: set[Connection] = set()
         self._failures = 0
+        self._talking = asyncio.Lock()
+        self._said = 0
 
     @property
     def is_live(self) -> bool:
@@ -94,6 +96,19 @@ class Keeper:
         self._is_paused = paused
         for connection in self._open:
             connection.pause(paused)
+
+    async def change(self, carried: Carried) -> None:
+        """Carry these streams from now on, over the connections that are open: the streams that stay notice nothing."""
+        self.carried = carried
+        for connection in list(self._open):
+            await self._subscribe(connection)
+
+    async def subscribe_again(self, names: Iterable[str]) -> None:
+        """Unsubscribe these streams, and subscribe them anew."""
+        for connection in list(self._open):
+            async with self._talking:
+                connection.subscribed -= await self._say(connection, "UNSUBSCRIBE", connection.subscribed & set(names))
+            await self._subscribe(connection)
 
     async def run(self) -> None:
         """Keep it up until this is cancelled; then everything is closed."""
@@ -116,8 +131,9 @@ class Keeper:
 
     async def _connect(self) -> Connection:
         """A new connection, all its streams subscribed, after as many attempts as it takes."""
-        url, rest = opening(self._base_url, self.carried)
         while True:
+            url, rest = opening(self._base_url, self.carried)
+            names = set(self.carried.streams) - set(rest)
             try:
                 await asyncio.to_thread(self._admit, self.market)
                 made = await Connection.open(
@@ -133,12 +149,26 @@ class Keeper:
                 await asyncio.sleep(pause)
                 continue
             self.connects += 1
+            made.subscribed = names
             self._open.add(made)
             made.pause(self._is_paused)
-            for message in messages("SUBSCRIBE", rest, 1):
-                await made.say(message)
+            await self._subscribe(made)
             log.info("connected: %s", self)
             return made
+
+    async def _subscribe(self, connection: Connection) -> None:
+        """Have the connection carry what is planned now, no more and no less."""
+        async with self._talking:  # or two changes at once could overtake each other
+            wanted = set(self.carried.streams)
+            await self._say(connection, "UNSUBSCRIBE", connection.subscribed - wanted)
+            await self._say(connection, "SUBSCRIBE", wanted - connection.subscribed)
+            connection.subscribed = wanted
+
+    async def _say(self, connection: Connection, method: str, names: set[str]) -> set[str]:
+        for message in messages(method, sorted(names), self._said + 1):
+            self._said += 1
+            await connection.say(message)
+        return names
 
     async def _handed_over(self, old: Connection, fresh: Connection) -> Connection:
         """Read both until the new one delivers, and let go of the old one; if the new one fails it is kept."""

@@ -23,8 +23,8 @@ LAG_BUCKETS = (0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What the sidecar has counted until now. Mappings are by market, `odd_frames` by market and kind; times are in
-    seconds since the epoch, None before the first."""
+    """What the sidecar has counted until now. Mappings are by market, `odd_frames` by market and kind, `reloads` by
+    outcome; times are in seconds since the epoch, None before the first."""
 
     events: Mapping[str, int] = field(default_factory=dict)
     odd_frames: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -37,6 +37,7 @@ class Numbers:
     rows: WriteResult = field(default_factory=WriteResult)
     queue: int = 0
     last_commit: float | None = None
+    reloads: Mapping[str, int] = field(default_factory=dict)
 
 
 class Metrics(Collector):
@@ -65,6 +66,7 @@ class Metrics(Collector):
         rows = {"inserted": now.rows.rows_inserted, "updated": now.rows.rows_updated,
                 "unchanged": now.rows.rows_unchanged, "kept": now.rows.rows_kept}  # fmt: skip
         yield _counter("rows", "Rows of streams that were committed, by what became of them.", ["outcome"], rows)
+        yield _counter("reloads", "Times the selection was read again, by outcome.", ["outcome"], now.reloads)
         yield _gauge("queue_records", "Records that wait for the store.", [], {(): now.queue})
         last = {} if now.last_commit is None else {(): now.last_commit}
         yield _gauge("last_commit_timestamp_seconds", "When the store took the last flush.", [], last)

@@ -8,25 +8,28 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.market import SECOND_US, Market
-from airflow_provider_binance.records import Series
+from airflow_provider_binance.records import CoverageRange, Series
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.stream.buffer import Buffer, Item
+from airflow_provider_binance.stream.fleet import Fleet
 from airflow_provider_binance.stream.flushing import Flusher
 from airflow_provider_binance.stream.frames import Record
 from airflow_provider_binance.stream.health import HealthServer
 from airflow_provider_binance.stream.keeping import Keeper
 from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import Metrics
+from airflow_provider_binance.stream.reloading import Reloading
 from airflow_provider_binance.stream.selection import Selection
 from airflow_provider_binance.stream.standing import Standing
-from airflow_provider_binance.stream.subscriptions import Carried, Shard, plan
+from airflow_provider_binance.stream.subscriptions import Carried, Shard, carried_by, plan
 from airflow_provider_binance.stream.taking import SETTLE_SECONDS, Taking
 
 log = logging.getLogger(__name__)
@@ -54,7 +57,10 @@ class StreamReport:
 
 
 class Sidecar:
-    """Streams what is selected into the store until SIGTERM or SIGINT. `health_port`: see `health`."""
+    """Streams what is selected into the store until SIGTERM or SIGINT. `health_port`: see `health`.
+
+    `reselect` reads the selection anew: at SIGHUP, when `file` has changed, and every hour.
+    """
 
     def __init__(
         self,
@@ -63,11 +69,15 @@ class Sidecar:
         shard: Shard,
         *,
         health_port: int | None = None,
+        reselect: Callable[[], Selection] | None = None,
+        file: Path | None = None,
     ) -> None:
         self._config = config
         self._selection = selection
         self._shard = shard
         self._health_port = health_port
+        self._reselect = reselect or (lambda: selection)
+        self._file = file
         self._buffer = Buffer(MOST_BUFFERED)
         self._mender = Mender(partial(ingest.load, config=config, run_ref="stream"))
         self._taking = Taking(self._put, self._mender.ask)
@@ -86,7 +96,7 @@ class Sidecar:
         with Runtime(self._config, None, priority="live") as runtime:
             planned = plan(self._selection.series(runtime), shard=self._shard)
             runtime.store.ensure_environment(str(self._config.environment))
-            self._begin(runtime, [series for carried in planned for series in carried.streams.values()])
+            self._begin(self._known(runtime, carried_by(planned)))
             self._mender.start()
             try:
                 with contextlib.ExitStack() as stack:
@@ -102,16 +112,31 @@ class Sidecar:
             finally:
                 self._mender.stop()
 
-    def _begin(self, runtime: Runtime, wanted: Sequence[Series]) -> None:
-        now = {market: runtime.now_us(market) for market in self._selection.markets}
-        known = runtime.store.coverage("klines", wanted, 0, max(now.values()))
-        for series in wanted:
-            self._taking.begin(series, known.get(series, []), now[Market(series.market)])
+    def _known(self, runtime: Runtime, wanted: Iterable[Series]) -> list[tuple[Series, list[CoverageRange], int]]:
+        """What the ledger knows of these series, and their market's time."""
+        markets = {Market(series.market) for series in wanted}
+        now = {str(market): runtime.latest_us(market) for market in markets}
+        known = runtime.store.coverage("klines", list(wanted), 0, max(now.values(), default=0))
+        return [(series, known.get(series, []), now[series.market]) for series in wanted]
+
+    def _begin(self, known: Iterable[tuple[Series, list[CoverageRange], int]]) -> None:
+        for series, ranges, now_us in known:
+            self._taking.begin(series, ranges, now_us)
+
+    async def _follow(self, runtime: Runtime, fleet: Fleet) -> None:
+        """Stream what is selected now; series that stay notice nothing."""
+        selection = await asyncio.to_thread(self._reselect)
+        wanted = await asyncio.to_thread(selection.series, runtime)
+        planned = plan(wanted, fleet.planned, shard=self._shard)
+        before, after = set(carried_by(fleet.planned)), set(carried_by(planned))
+        self._begin(await asyncio.to_thread(self._known, runtime, sorted(after - before)))
+        await fleet.change(planned)
+        self._taking.drop(before - after)
+        log.info("following: series=%d added=%d dropped=%d", len(after), len(after - before), len(before - after))
 
     async def _stream(self, runtime: Runtime, planned: Sequence[Carried], metrics: Metrics) -> StreamReport:
         loop = asyncio.get_running_loop()
         ending = asyncio.Event()
-        self._listen_to_signals(loop, ending)
         now_us = partial(self._now_us, runtime)
 
         def room() -> None:
@@ -127,19 +152,24 @@ class Sidecar:
 
         flusher = Flusher(self._buffer, runtime.store, now_us, room, "stream", committed)
         proxies = self._config.proxies
-        keepers = [
-            Keeper(
+
+        def keeper(carried: Carried) -> Keeper:
+            made = Keeper(
                 carried, getattr(self._config, f"{carried.route[0]}_stream_url"), admit=runtime.rest.admit_connection,
                 on_records=lambda records: self._taking.take(records, loop.time()),
                 on_cut=lambda carried: self._taking.cut(carried.streams.values()),
                 proxy=proxies.get("https") or proxies.get("http"),
-            )
-            for carried in planned
-        ]  # fmt: skip
-        self._standing.flusher, self._standing.keepers = flusher, keepers
+            )  # fmt: skip
+            made.pause(self._paused)
+            return made
+
+        fleet = Fleet(keeper)
+        reloading = Reloading(partial(self._follow, runtime, fleet), self._file)
+        self._standing.flusher, self._standing.fleet, self._standing.reloading = flusher, fleet, reloading
+        self._listen_to_signals(loop, ending, reloading)
         flusher.start()
-        tasks = [asyncio.create_task(keeper.run()) for keeper in keepers]
-        tasks.append(asyncio.create_task(self._look_after(now_us)))
+        await fleet.change(planned)
+        tasks = [asyncio.create_task(one) for one in (fleet.run(), self._look_after(now_us), reloading.run())]
         ended = asyncio.create_task(ending.wait())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
         for task in [*tasks, ended]:
@@ -152,13 +182,14 @@ class Sidecar:
             await task  # raises what ended it
         if flusher.error is not None:
             raise flusher.error
+        keepers = self._standing.all_keepers
         events = sum(keeper.frames.counts["events"] for keeper in keepers)
         connects = sum(keeper.connects for keeper in keepers)
         return StreamReport(
             events, flusher.counts.rows_inserted, flusher.flushes, self._taking.gaps, self._mender.rows, connects
         )  # fmt: skip
 
-    def _listen_to_signals(self, loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
+    def _listen_to_signals(self, loop: asyncio.AbstractEventLoop, ending: asyncio.Event, reloading: Reloading) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
 
@@ -171,6 +202,7 @@ class Sidecar:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end, number)
+        loop.add_signal_handler(signal.SIGHUP, reloading.ask)
 
     async def _drained(self, flusher: Flusher) -> None:
         """Wait until all that came is written, so long as that is to be had."""

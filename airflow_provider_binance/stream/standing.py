@@ -8,10 +8,12 @@ from collections import Counter
 from airflow_provider_binance.market import SECOND_US
 from airflow_provider_binance.records import WriteResult
 from airflow_provider_binance.stream.buffer import Buffer
+from airflow_provider_binance.stream.fleet import Fleet
 from airflow_provider_binance.stream.flushing import Flusher
 from airflow_provider_binance.stream.keeping import Keeper
 from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import Numbers
+from airflow_provider_binance.stream.reloading import Reloading
 from airflow_provider_binance.stream.taking import Taking
 
 #: A loop that did not come round for so long does not come back by itself.
@@ -19,17 +21,28 @@ MOST_BEAT_SECONDS = 60.0
 
 
 class Standing:
-    """Read by the thread that answers the health port, while the parts run in theirs; `flusher` and `keepers` are
-    there once it streams."""
+    """Read by the thread that answers the health port, while the parts run in theirs; `flusher`, `fleet` and
+    `reloading` are there once it streams."""
 
     def __init__(self, buffer: Buffer, mender: Mender, taking: Taking) -> None:
         self.flusher: Flusher | None = None
-        self.keepers: list[Keeper] = []
+        self.fleet: Fleet | None = None
+        self.reloading: Reloading | None = None
         #: When the event loop last came round, by the monotonic clock.
         self.beat = time.monotonic()
         self._buffer = buffer
         self._mender = mender
         self._taking = taking
+
+    @property
+    def keepers(self) -> list[Keeper]:
+        """Those that run."""
+        return [] if self.fleet is None else self.fleet.keepers
+
+    @property
+    def all_keepers(self) -> list[Keeper]:
+        """Those that ran before, too."""
+        return [] if self.fleet is None else [*self.fleet.keepers, *self.fleet.gone]
 
     def why_dead(self) -> list[str]:
         """Why it is to be killed, if it is."""
@@ -52,7 +65,7 @@ class Standing:
         live: Counter[str] = Counter()
         connects: Counter[str] = Counter()
         newest: dict[str, float] = {}
-        for keeper in self.keepers:
+        for keeper in self.all_keepers:
             market = keeper.market.value
             events[market] += keeper.frames.counts["events"]
             for kind in ("unknown", "malformed"):
@@ -68,4 +81,5 @@ class Standing:
             stale=self._taking.stale, gaps=self._taking.gaps, mended_rows=self._mender.rows,
             rows=flusher.counts if flusher else WriteResult(), queue=len(self._buffer),
             last_commit=flusher.committed_at if flusher else None,
+            reloads=dict(self.reloading.counts) if self.reloading else {},
         )  # fmt: skip

@@ -128,6 +128,11 @@ def change(before: Sequence[Carried], after: Sequence[Carried]) -> Change:
     )
 
 
+def carried_by(planned: Iterable[Carried]) -> list[Series]:
+    """All series of a plan."""
+    return [series for carried in planned for series in carried.streams.values()]
+
+
 def opening(base_url: str, carried: Carried) -> tuple[str, tuple[str, ...]]:
     """The URL that opens a connection, and the names that it has no room for.
 

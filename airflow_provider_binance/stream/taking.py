@@ -67,7 +67,15 @@ class Taking:
     def cut(self, cut: Iterable[Series]) -> None:
         """For a moment or longer, no connection was there for these series."""
         for series in cut:
-            self._sequences[series].cut()
+            if (sequence := self._sequences.get(series)) is not None:
+                sequence.cut()
+
+    def drop(self, dropped: Iterable[Series]) -> None:
+        """These are not streamed any more: what is open is written down now, what still comes of them is stale."""
+        for series in dropped:
+            if series in self._open_since:
+                self._settle(series)
+            self._sequences.pop(series, None)
 
     def ask_late(self, now_us: int) -> None:
         """Have closes fetched that are late."""
@@ -81,12 +89,15 @@ class Taking:
     def settle(self, before: float) -> None:
         """Write down the holes that were open before that time of the loop, and have them filled."""
         for series in [series for series, at in self._open_since.items() if at <= before]:
-            del self._open_since[series]
-            for start_us, end_us in self._sequences[series].settle():
-                self.gaps += 1
-                log.warning("gap: %s from=%d to=%d", series, start_us, end_us)
-                self._put([Lost(series, start_us, end_us)])
-                self._ask(Urgency.REPAIR, series, start_us, end_us)
+            self._settle(series)
+
+    def _settle(self, series: Series) -> None:
+        del self._open_since[series]
+        for start_us, end_us in self._sequences[series].settle():
+            self.gaps += 1
+            log.warning("gap: %s from=%d to=%d", series, start_us, end_us)
+            self._put([Lost(series, start_us, end_us)])
+            self._ask(Urgency.REPAIR, series, start_us, end_us)
 
 
 def _covered_until(ranges: Iterable[CoverageRange]) -> int | None:
