@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import lru_cache
+from operator import le, lt
+from typing import Any
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import DAY_US, SECOND_US, from_us
@@ -32,11 +35,11 @@ class TupleRows:
             raise InputError(f"rows of {dataset.name} must carry {', '.join(sorted(lacking))}")
         self._time = self.columns.index(dataset.time_column)
         key = [self.columns.index(name) for name in dataset.key]
-        self._rows: list[tuple[Value, ...]] = sorted(
-            (tuple(row) for row in rows), key=lambda row: (row[self._time], *(row[i] for i in key))
-        )
-        if len({tuple(row[i] for i in key) for row in self._rows}) != len(self._rows):
-            raise InputError(f"rows of {dataset.name} repeat a key ({', '.join(dataset.key)})")
+        self._rows: list[tuple[Value, ...]] = [tuple(row) for row in rows]
+        if len(self._rows) > 1 and not _ascends(self._rows, key[0], self._time):
+            self._rows.sort(key=lambda row: (row[self._time], *(row[i] for i in key)))
+            if len({tuple(row[i] for i in key) for row in self._rows}) != len(self._rows):
+                raise InputError(f"rows of {dataset.name} repeat a key ({', '.join(dataset.key)})")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -44,12 +47,12 @@ class TupleRows:
     @property
     def first_us(self) -> int:
         """Time of the first row (there is at least one)."""
-        return self.times_us()[0]
+        return int(self._rows[0][self._time] or 0)
 
     @property
     def last_us(self) -> int:
         """Time of the last row."""
-        return self.times_us()[-1]
+        return int(self._rows[-1][self._time] or 0)
 
     @property
     def copy_columns(self) -> tuple[str, ...]:
@@ -69,16 +72,7 @@ class TupleRows:
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text (delimiter `,`): `series_id`, then `columns`; times as ISO text in UTC, None as COPY's NULL."""
-        writers = [_WRITERS.get(self.dataset.column(name).kind, _plain) for name in self.columns]
-        places = [*range(len(self.columns))]
-        if self.dataset.day_column:
-            writers, places = [*writers, _day], [*places, self._time]
-        for start in range(0, len(self._rows), _CHUNK_ROWS):
-            lines = (
-                f"{series_id},{','.join([write(row[at]) for write, at in zip(writers, places, strict=True)])}\n"
-                for row in self._rows[start : start + _CHUNK_ROWS]
-            )
-            yield "".join(lines).encode()
+        return copy_chunks([(series_id, self)])
 
     def sqlite_chunks(self, *, images: int) -> Generator[list[Row]]:
         """Every tuple as it is."""
@@ -90,38 +84,72 @@ class TupleRows:
         return self._rows
 
 
+def copy_chunks(parts: Sequence[tuple[int, TupleRows]]) -> Iterator[bytes]:
+    """COPY text of some series' rows, each with the number of its series; all have the same columns."""
+    numbers, rows = (
+        [str(number) for number, part in parts for _ in range(len(part))],
+        [row for _, part in parts for row in part.tuples()],
+    )
+    first = parts[0][1]
+    dataset, columns = first.dataset, first.columns
+    writers = [_WRITERS[dataset.column(name).kind] for name in columns]
+    time = columns.index(dataset.time_column)
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        # Column by column: most of the work is then done below Python.
+        values = list(zip(*rows[start : start + _CHUNK_ROWS], strict=True))
+        texts = [numbers[start : start + _CHUNK_ROWS]]
+        texts += [write(column) for write, column in zip(writers, values, strict=True)]
+        if dataset.day_column:
+            texts.append([*map(_day, values[time])])
+        lines = [*map(",".join, zip(*texts, strict=True)), ""]
+        yield "\n".join(lines).encode()
+
+
+def _ascends(rows: Sequence[tuple[Value, ...]], key: int, time: int) -> bool:
+    """Whether rows are in order, and no key can be there twice: each has a greater first column than the one before."""
+    keys: list[Any] = [row[key] for row in rows]
+    if not all(map(lt, keys, keys[1:])):
+        return False
+    if key == time:
+        return True
+    times: list[Any] = [row[time] for row in rows]
+    return all(map(le, times, times[1:]))
+
+
 _ESCAPES = str.maketrans({"\\": "\\\\", ",": "\\,", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_NULL = "\\N"
 
 
-def _plain(value: Value) -> str:
-    return "\\N" if value is None else str(value)
+def _plain(values: Sequence[Value]) -> list[str]:
+    return [*map(str, values)] if None not in values else [_NULL if v is None else str(v) for v in values]
 
 
-def _text(value: Value) -> str:
-    return "\\N" if value is None else str(value).translate(_ESCAPES)
+def _decimals(values: Sequence[Value]) -> list[str]:
+    # They are text already, unless there is none.
+    return [_NULL if v is None else str(v) for v in values]
 
 
-def _time_writer() -> Callable[[Value], str]:
-    days: dict[int, str] = {}  # a date is rendered once, not once per row
+def _texts(values: Sequence[Value]) -> list[str]:
+    return [_NULL if v is None else str(v).translate(_ESCAPES) for v in values]
 
-    def write(value: Value) -> str:
-        if not isinstance(value, int):
-            return "\\N"
-        day, rest = divmod(value, DAY_US)
-        date = days.get(day)
-        if date is None:
-            if len(days) > 10_000:
-                days.clear()
-            date = days[day] = from_us(day * DAY_US).strftime("%Y-%m-%d")
-        seconds, fraction = divmod(rest, SECOND_US)
-        minutes, seconds = divmod(seconds, 60)
-        return f"{date}T{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{fraction:06d}Z"
 
-    return write
+@lru_cache(4096)
+def _second(at: int) -> str:
+    return f"{from_us(at * SECOND_US):%Y-%m-%dT%H:%M:%S}"
+
+
+def _times(values: Sequence[Value]) -> list[str]:
+    return [
+        f"{_second(v // SECOND_US)}.{v % SECOND_US:06d}Z" if isinstance(v, int) else _NULL for v in values
+    ]  # fmt: skip
 
 
 def _day(value: Value) -> str:
-    return f"{from_us(value):%Y-%m-%d}" if isinstance(value, int) else "\\N"
+    return _second(value // DAY_US * _DAY_SECONDS)[:10] if isinstance(value, int) else _NULL
 
 
-_WRITERS: dict[Kind, Callable[[Value], str]] = {Kind.TEXT: _text, Kind.TIME: _time_writer()}
+_DAY_SECONDS = DAY_US // SECOND_US
+_WRITERS: dict[Kind, Callable[[Sequence[Value]], list[str]]] = {
+    Kind.DECIMAL: _decimals, Kind.TIME: _times, Kind.INTEGER: _plain, Kind.SMALL_INTEGER: _plain,
+    Kind.BOOLEAN: _plain, Kind.TEXT: _texts,
+}  # fmt: skip

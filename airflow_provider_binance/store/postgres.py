@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
@@ -17,11 +18,12 @@ from psycopg.conninfo import make_conninfo
 from airflow_provider_binance.errors import ConfigError, StoreError, StoreRightsError, StoreUnavailableError
 from airflow_provider_binance.market import INTERVALS, from_us, to_us
 from airflow_provider_binance.masking import mask_values
-from airflow_provider_binance.records import Batch, Series, WriteResult
+from airflow_provider_binance.records import Batch, LedgerLine, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
 from airflow_provider_binance.store import postgres_partitions
 from airflow_provider_binance.store.postgres_dialect import PostgresDialect
-from airflow_provider_binance.store.postgres_rows import write_rows
+from airflow_provider_binance.store.postgres_flush import Tails, write_many
+from airflow_provider_binance.store.postgres_rows import bigints, write_rows
 from airflow_provider_binance.store.postgres_schema import actual, close_after, create_schema
 from airflow_provider_binance.store.schema import data_table, qualified, quoted
 
@@ -57,6 +59,7 @@ class PostgresStore(PostgresDialect):
         self._namespace = schema or ""
         self._saw_tables = False
         self._verb = ""
+        self._tails: Tails = {}
         super().__init__(url=url, schema=schema, create=create)
 
     @property
@@ -246,28 +249,33 @@ class PostgresStore(PostgresDialect):
                 self._define(create_schema(self._schema))
 
     def _lock(self, dataset: Dataset, series: Series) -> None:
-        self._lock_all(dataset, [series])
+        self._lock_all([series])
 
-    def _lock_all(self, dataset: Dataset, series: Sequence[Series]) -> None:
+    def _lock_all(self, series: Sequence[Series]) -> None:
         self._begin()
         # In one order everywhere, so that two who want some of the same wait and do not block each other for good.
-        keys = sorted(self._lock_key("series", dataset.name, one.market, one.symbol, one.interval) for one in series)
-        self._query("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS wanted(key)", [keys])
+        keys = sorted(self._lock_key("series", one.dataset, one.market, one.symbol, one.interval) for one in series)
+        self._query("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS wanted(key)", [bigints(keys)])
 
     def _make_room(self, batch: Batch) -> None:
-        if batch.dataset.day_column is None or batch.rows is None or not len(batch.rows):
+        if batch.rows is not None and len(batch.rows):
+            self._make_months(batch.dataset, batch.rows.first_us, batch.rows.last_us)
+
+    def _make_months(self, dataset: Dataset, first_us: int, last_us: int) -> None:
+        """Have the partitions of all months between two instants, where a table has such."""
+        if dataset.day_column is None:
             return
         # Whoever drops months waits for those who write, and these for it.
-        self._query("SELECT pg_advisory_xact_lock_shared(%s)", [self._lock_key("months", batch.dataset.name)])
-        parent, make = qualified(data_table(batch.dataset), self._schema), self._table("tick_month")
-        for month in postgres_partitions.months(batch.rows.first_us, batch.rows.last_us):
+        self._query("SELECT pg_advisory_xact_lock_shared(%s)", [self._lock_key("months", dataset.name)])
+        parent, make = qualified(data_table(dataset), self._schema), self._table("tick_month")
+        for month in postgres_partitions.months(first_us, last_us):
             self._query(f"SELECT {make}(%s::text::regclass, %s::date)", [parent, month])
 
     def _retired_end(self, before_us: int) -> int:
         return INTERVALS["1M"].floor(before_us)
 
     def _lock_to_drop(self, entry: Dataset, series: Sequence[Series]) -> None:
-        self._lock_all(entry, series)
+        self._lock_all(series)
         # Behind the series, as who writes has it: else each would wait for the other.
         self._query("SELECT pg_advisory_xact_lock(%s)", [self._lock_key("months", entry.name)])
 
@@ -276,17 +284,14 @@ class PostgresStore(PostgresDialect):
         self._query(f"SELECT {drop}(%s::text::regclass, %s::date)", [parent, self._time(end_us).date()])
 
     def _lock_key(self, *parts: str) -> int:
-        digest = hashlib.sha256("\0".join(("airflow_provider_binance", self._namespace, *parts)).encode()).digest()
-        return int.from_bytes(digest[:8], "big", signed=True)
-
-    def _begin_next(self) -> None:
-        self._change("DROP TABLE IF EXISTS pg_temp.ingest_stage, pg_temp.ingest_new, pg_temp.ingest_origin")
+        return _lock_key(self._namespace, *parts)
 
     def _commit(self) -> None:
         self._change("COMMIT")
 
     def _rollback(self) -> None:
         self._series_ids.clear()
+        self._tails.clear()
         connection = self._connection
         if connection is None or connection.closed:
             return
@@ -300,3 +305,12 @@ class PostgresStore(PostgresDialect):
         if batch.rows is None or not len(batch.rows):
             return WriteResult()
         return write_rows(self, batch, batch.rows, self._make_series(batch.series))
+
+    def _write_many(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
+        return write_many(self, batches, line, self._tails)
+
+
+@lru_cache(20_000)
+def _lock_key(*parts: str) -> int:
+    digest = hashlib.sha256("\0".join(("airflow_provider_binance", *parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)

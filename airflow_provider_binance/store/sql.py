@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from airflow_provider_binance.coverage import overlay
+from airflow_provider_binance.coverage import erased, overlay
 from airflow_provider_binance.errors import StoreError
 from airflow_provider_binance.market import iso
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, WriteResult
@@ -32,7 +32,7 @@ class SqlStore(SqlRollup):
                 self._make_room(batch)
                 result = self._write_rows(batch)
                 self._write_line(batch.dataset, batch.series, batch.start_us, batch.end_us, batch.line, result)
-                self._write_coverage(batch.dataset, batch.series, batch.coverage)
+                self._write_coverage(batch.dataset, batch.series, batch.coverage, batch.withdrawn)
                 self._commit()
             except BaseException:
                 self._rollback()
@@ -42,26 +42,33 @@ class SqlStore(SqlRollup):
     def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
         if not batches:
             return WriteResult()
+        parts: dict[str, list[Batch]] = {}
         for batch in batches:
             _refuse_stray(batch)
-        dataset = batches[0].dataset
-        start_us, end_us = min(batch.start_us for batch in batches), max(batch.end_us for batch in batches)
+            parts.setdefault(batch.dataset.name, []).append(batch)
         with self._session():
-            self._writable(dataset)
+            for part in parts.values():
+                self._writable(part[0].dataset)
             try:
-                self._lock_all(dataset, [batch.series for batch in batches])
-                result = WriteResult()
-                for number, batch in enumerate(batches):
-                    if number:
-                        self._begin_next()
-                    self._make_room(batch)
-                    result += self._write_rows(batch)
-                    self._write_coverage(dataset, batch.series, batch.coverage)
-                self._write_line(dataset, None, start_us, end_us, line, result)
+                self._lock_all([batch.series for batch in batches])
+                total = WriteResult()
+                for part in parts.values():
+                    result = self._write_many(part, line)
+                    start_us, end_us = min(batch.start_us for batch in part), max(batch.end_us for batch in part)
+                    self._write_line(part[0].dataset, None, start_us, end_us, line, result)
+                    total += result
                 self._commit()
             except BaseException:
                 self._rollback()
                 raise
+        return total
+
+    def _write_many(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
+        """Write rows and coverage of many series of one dataset, under their locks; `line` tells their source."""
+        result = WriteResult()
+        for batch in batches:
+            result += self._write_rows(replace(batch, line=line))
+            self._write_coverage(batch.dataset, batch.series, batch.coverage, batch.withdrawn)
         return result
 
     def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:
@@ -114,19 +121,41 @@ class SqlStore(SqlRollup):
             ],
         )
 
-    def _write_coverage(self, dataset: Dataset, series: Series, ranges: Sequence[CoverageRange]) -> None:
+    def _write_coverage(
+        self,
+        dataset: Dataset,
+        series: Series,
+        ranges: Sequence[CoverageRange],
+        withdrawn: Sequence[tuple[int, int]] = (),
+    ) -> None:
         """Lay `ranges` over what the ledger has, and write only what thereby differs."""
         if not ranges:
             return
         start, end = min(r.start_us for r in ranges), max(r.end_us for r in ranges)
         # Neighbours that only touch are read too: they may merge.
         before = self._read_coverage(dataset, series, start - 1, end + 1)
-        after = overlay(
-            before, ranges, count=self._counter(dataset, series), outranks=self._file_order(dataset, series, start, end)
-        )
+        after = self._laid(dataset, series, before, ranges, withdrawn)
+        self._replace_coverage(dataset, series, before, after)
+
+    def _laid(
+        self,
+        dataset: Dataset,
+        series: Series,
+        before: Sequence[CoverageRange],
+        ranges: Sequence[CoverageRange],
+        withdrawn: Sequence[tuple[int, int]] = (),
+    ) -> list[CoverageRange]:
+        """What is known once `ranges` lie over `before`, from which `withdrawn` was taken."""
+        start, end = min(r.start_us for r in ranges), max(r.end_us for r in ranges)
+        count, kept = self._counter(dataset, series), before
+        for stretch in withdrawn:
+            kept = erased(kept, *stretch, count=count)
+        # One that is not counted yet is counted before it merges with others.
+        ranges = [self._with_ids(dataset, series, known) if known.row_count < 0 else known for known in ranges]
+        after = overlay(kept, ranges, count=count, outranks=self._file_order(dataset, series, start, end))
         if dataset.continuity is Continuity.ID:
             after = [known if known in before else self._with_ids(dataset, series, known) for known in after]
-        self._replace_coverage(dataset, series, before, after)
+        return after
 
     def _replace_coverage(
         self, dataset: Dataset, series: Series, before: Sequence[CoverageRange], after: Sequence[CoverageRange]

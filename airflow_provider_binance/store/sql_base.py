@@ -94,15 +94,12 @@ class SqlBase(Store):
         """Open a transaction that holds the lock of the series to its end."""
 
     @abstractmethod
-    def _lock_all(self, dataset: Dataset, series: Sequence[Series]) -> None:
+    def _lock_all(self, series: Sequence[Series]) -> None:
         """Open a transaction that holds the locks of all of the series to its end."""
 
     @abstractmethod
     def _write_rows(self, batch: Batch) -> WriteResult:
         """Bring the rows of `batch` into the table, under the lock."""
-
-    def _begin_next(self) -> None:
-        """Make ready for the next batch of one transaction."""
 
     @abstractmethod
     def _commit(self) -> None:

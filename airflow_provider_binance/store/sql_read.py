@@ -181,7 +181,14 @@ class SqlReader(SqlBase):
             f"WHERE {OF_SERIES} AND range_start < %s AND range_end > %s ORDER BY id",
             [*of(dataset.name, series), self._time(end_us), self._time(start_us)],
         )
-        return [
+        # A flush of a stream has one line for all series. They are many, and lowest of all: as one they tell enough.
+        flushed = self._query(
+            f"SELECT {self._us('min(range_start)')}, {self._us('max(range_end)')} FROM {self._table('ingest_log')} "
+            f"WHERE dataset = %s AND market IS NULL AND source = %s AND range_start < %s AND range_end > %s",
+            [dataset.name, str(Source.STREAM), self._time(end_us), self._time(start_us)],
+        )
+        found = [Line(low, high, Source.STREAM, standing(Source.STREAM)) for low, high in flushed if low is not None]
+        return found + [
             Line(start, end, Source(source), standing(Source(source), ref, published), sha256)
             for start, end, source, ref, sha256, published, _ in lines
         ]

@@ -193,18 +193,18 @@ class SqliteStore(SqliteDialect):
                 time.sleep(0.02)
 
     def _lock(self, dataset: Dataset, series: Series) -> None:
+        self._lock_all([series])
+
+    def _lock_all(self, series: Sequence[Series]) -> None:
         sqlite_incoming.let_go(self._db)
         # SQLite has one writer per file, so the lock of the file is the lock of every series.
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def _lock_all(self, dataset: Dataset, series: Sequence[Series]) -> None:
         self._db.execute("BEGIN IMMEDIATE")
 
     def _retired_end(self, before_us: int) -> int:
         return before_us - before_us % DAY_US
 
     def _lock_to_drop(self, entry: Dataset, series: Sequence[Series]) -> None:
-        self._lock_all(entry, series)
+        self._lock_all(series)
 
     def _drop_before(self, entry: Dataset, end_us: int) -> None:
         table, time = self._table(data_table(entry)), quoted(entry.time_column)

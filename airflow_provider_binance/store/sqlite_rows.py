@@ -92,9 +92,10 @@ class _Comparison:
         """Write what differs and say what was found."""
         values, stored = chunk.values, [f"d.{quoted(name)}" for name in self.rows.columns]
         same = " AND ".join([f"d.series_id = {self.series_id}", *(f"{stored[i]} = {values[i]}" for i in self.key)])
-        if self.time not in self.key:
+        if self.time not in self.key and not self.batch.dataset.first_stays:
             self._refine(chunk, f"{stored[self.time]}", values[self.time], same)
-        differs = " OR ".join(self._differs(i, stored[i], values[i]) for i in self.others) or "false"
+        compared = [] if self.batch.dataset.first_stays else self.others
+        differs = " OR ".join(self._differs(i, stored[i], values[i]) for i in compared) or "false"
         lacking, changed = self.db.execute(
             f"SELECT count(*) - count(d.series_id), count(d.series_id) "
             f"FROM {chunk.table} LEFT JOIN {self.table} d ON {same} WHERE d.series_id IS NULL OR {differs}"

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 from airflow_provider_binance.errors import StoreUnavailableError
 from airflow_provider_binance.evidence import Evidence, Stretch, hole
-from airflow_provider_binance.market import INTERVALS, Interval
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State, WriteResult
-from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.registry import Dataset, dataset
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.stream.buffer import Buffer, Item, Lost
 from airflow_provider_binance.stream.payloads import Values
 from airflow_provider_binance.stream.rows import rows_of
+from airflow_provider_binance.stream.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +27,14 @@ _PAUSE_SECONDS = 1.0
 MISSED = "missed by the stream"
 
 
-def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int) -> list[Batch]:
-    """What is to be written of klines and of what was lost, series by series. Pure.
+def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int, spans: Spans | None = None) -> list[Batch]:
+    """What is to be written, series by series: rows, what is complete with them, and what was lost.
 
-    Every kline that a stream closes is a complete range, provisional until an archive file confirms it; what was lost
-    is due at once.
+    What a stream brings is provisional until an archive file confirms it. What it lost is due at once where REST or
+    the archive may have it; where only streams do, it is `unavailable`, and no range that was claimed over it stays.
+    `spans` remembers what earlier flushes claimed, of which these are the next items.
     """
+    spans = spans or Spans()
     values: dict[Series, list[Values]] = defaultdict(list)
     lost: dict[Series, list[Lost]] = defaultdict(list)
     for item in items:
@@ -42,29 +44,27 @@ def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int) -> list[Bat
             values[item.series].append(item.values)
     batches = []
     for series in sorted({*values, *lost}):
-        rows = rows_of(series, values[series])
-        coverage = [
-            hole(Stretch(one.start_us, one.end_us, Evidence(note=MISSED)), now_us) for one in lost[series]
-        ] + _complete(INTERVALS[series.interval], rows.times_us(), now_us)
-        start_us, end_us = min(r.start_us for r in coverage), max(r.end_us for r in coverage)
-        batches.append(
-            Batch(dataset(series.dataset), series, start_us, end_us, rows if len(rows) else None, line, coverage)
-        )
+        entry, holes = dataset(series.dataset), lost.get(series, [])
+        coverage = [_hole(entry, one, now_us) for one in holes]
+        rows = rows_of(series, values[series]) if series in values else None
+        if rows is not None:
+            coverage += spans.take(series, rows, holes, now_us)
+        ends = [(known.start_us, known.end_us) for known in coverage]
+        if rows is not None:
+            ends.append((rows.first_us, rows.last_us + 1))
+        withdrawn = tuple((one.start_us, one.end_us) for one in holes) if entry.is_streamed_only else ()
+        start_us, end_us = min(start for start, _ in ends), max(end for _, end in ends)
+        batches.append(Batch(entry, series, start_us, end_us, rows, line, coverage, withdrawn))
     return batches
 
 
-def _complete(interval: Interval, opens: Sequence[int], now_us: int) -> list[CoverageRange]:
-    """The runs of klines that follow one another."""
-    runs: list[tuple[int, int, int]] = []
-    for opened in opens:
-        end_us = interval.next_open(opened)
-        if runs and runs[-1][1] == opened:
-            runs[-1] = (runs[-1][0], end_us, runs[-1][2] + 1)
-        else:
-            runs.append((opened, end_us, 1))
-    return [
-        CoverageRange(start_us, end_us, State.COMPLETE, count, checked_at_us=now_us) for start_us, end_us, count in runs
-    ]
+def _hole(entry: Dataset, lost: Lost, now_us: int) -> CoverageRange:
+    evidence = Evidence(note=MISSED)
+    if entry.is_streamed_only:
+        return CoverageRange(
+            lost.start_us, lost.end_us, State.UNAVAILABLE, evidence=str(evidence), checked_at_us=now_us
+        )  # fmt: skip
+    return hole(Stretch(lost.start_us, lost.end_us, evidence), now_us)
 
 
 class Flusher(threading.Thread):
@@ -99,6 +99,7 @@ class Flusher(threading.Thread):
         self._on_room = on_room
         self._on_commit = on_commit
         self._run_ref = run_ref
+        self._spans = Spans()
         self._stopped = threading.Event()
 
     def give_up(self) -> None:
@@ -121,7 +122,7 @@ class Flusher(threading.Thread):
 
     def _write(self, items: Sequence[Item]) -> None:
         now_us = self._now_us()
-        batches = batches_of(items, LedgerLine(Source.STREAM, "stream", now_us, self._run_ref), now_us)
+        batches = batches_of(items, LedgerLine(Source.STREAM, "stream", now_us, self._run_ref), now_us, self._spans)
         while True:
             try:
                 result = self._store.write_flush(batches, batches[0].line)

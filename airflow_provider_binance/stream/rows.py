@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.records import Rows, Series
@@ -13,12 +14,18 @@ from airflow_provider_binance.stream.payloads import Values, columns
 
 
 def rows_of(series: Series, values: Iterable[Values]) -> Rows:
-    """The rows of a series' records, put in order."""
+    """The rows of a series' records, put in order; of two with one key the first one."""
     market = Market(series.market)
-    if series.dataset != "klines":
-        return TupleRows(dataset(series.dataset), values, columns(series.dataset, market))
-    text = "\n".join(map(_kline_line, values)).encode("ascii")
-    return KlineRows.read(text, market, INTERVALS[series.interval])
+    if series.dataset == "klines":
+        text = "\n".join(map(_kline_line, values)).encode("ascii")
+        return KlineRows.read(text, market, INTERVALS[series.interval])
+    entry, names, found = dataset(series.dataset), columns(series.dataset, market), list(values)
+    try:
+        return TupleRows(entry, found, names)
+    except InputError:
+        places = [names.index(name) for name in entry.key]
+        first = {tuple(row[place] for place in places): row for row in reversed(found)}
+        return TupleRows(entry, first.values(), names)
 
 
 def _kline_line(values: Values) -> str:

@@ -1,0 +1,81 @@
+"""What of the time line a stream has brought whole, told flush by flush. Pure but for what it remembers.
+
+Klines tell it themselves: each is a range. Ticks tell it by their ids (`runs`). Other events do not tell: what was
+received is claimed from one flush to the next, and whoever learns that something was lost takes that back.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import itemgetter
+from typing import Any
+
+from airflow_provider_binance.market import INTERVALS
+from airflow_provider_binance.records import CoverageRange, Rows, Series, State
+from airflow_provider_binance.registry import Continuity, dataset
+from airflow_provider_binance.stream.buffer import Lost
+from airflow_provider_binance.stream.runs import Claim, Run, joined
+
+
+class Spans:
+    """Remembers of each series how far what came is claimed. A flusher has one, and forgets it with its end."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Series, list[Run]] = {}
+        self._ends: dict[Series, int] = {}
+
+    def take(self, series: Series, rows: Rows, lost: Iterable[Lost], now_us: int) -> list[CoverageRange]:
+        """The ranges that are complete with `rows` (at least one), and were not before; ascending.
+
+        `lost` is what the sequences of the series say was not received.
+        """
+        match dataset(series.dataset).continuity:
+            case Continuity.GRID:
+                claims = _of_grid(series, rows.times_us())
+            case Continuity.ID:
+                claims = self._of_ids(series, rows)
+            case Continuity.NONE:
+                claims = self._of_events(series, rows.times_us(), lost)
+        return [
+            CoverageRange(start_us, end_us, State.COMPLETE, count, first_id, last_id, checked_at_us=now_us)
+            for start_us, end_us, count, first_id, last_id in claims
+        ]
+
+    def _of_ids(self, series: Series, rows: Rows) -> list[Claim]:
+        entry = dataset(series.dataset)
+        places = (rows.columns.index(name) for name in (entry.key[0], entry.time_column))
+        ticks: list[Any] = sorted(map(itemgetter(*places), rows.tuples()))
+        if ticks[-1][0] - ticks[0][0] + 1 == len(ticks):
+            fresh = [Run.of(ticks)]
+        else:
+            cuts = [at for at, (a, b) in enumerate(pairwise(ticks), 1) if b[0] != a[0] + 1]
+            fresh = [Run.of(ticks[low:high]) for low, high in pairwise([0, *cuts, len(ticks)])]
+        self._runs[series], claims = joined(self._runs.get(series, []), fresh)
+        return claims
+
+    def _of_events(self, series: Series, times: Sequence[int], lost: Iterable[Lost]) -> list[Claim]:
+        known_us = self._ends.get(series, times[0])
+        at, end_us = min(known_us, times[0]), times[-1] + 1
+        self._ends[series] = max(known_us, end_us)
+        claims = []
+        for hole_us, behind_us in [*sorted((one.start_us, one.end_us) for one in lost), (end_us, end_us)]:
+            until_us = min(hole_us, end_us)
+            if at < until_us:
+                claims.append(Claim(at, until_us, bisect_left(times, until_us) - bisect_left(times, at)))
+            at = max(at, behind_us)
+        return claims
+
+
+def _of_grid(series: Series, opens: Sequence[int]) -> list[Claim]:
+    """The runs of klines that follow one another."""
+    interval = INTERVALS[series.interval]
+    claims: list[Claim] = []
+    for opened in opens:
+        end_us = interval.next_open(opened)
+        if claims and claims[-1].end_us == opened:
+            claims[-1] = Claim(claims[-1].start_us, end_us, claims[-1].row_count + 1)
+        else:
+            claims.append(Claim(opened, end_us, 1))
+    return claims
