@@ -124,6 +124,11 @@ def parser_for(argv: Sequence[str]) -> Parser:
     migrate = command("migrate", "create or upgrade the tables of the store")
     migrate.add_argument("--sql", action="store_true", help="print the DDL, for a role that may not CREATE; do nothing")
     migrate.add_argument("--dialect", choices=("postgresql", "sqlite"), help="with --sql; default: the store's")
+    migrate.add_argument(
+        "--compat", choices=("drl",), help="make the view that drl-trading-ingest reads; PostgreSQL only"
+    )
+    migrate.add_argument("--compat-schema", metavar="NAME", help="with --compat: the view's schema (default drl)")
+    _volume_mode(migrate, "with --compat")
     doctor = command("doctor", "check hosts, clock, key, weight budget, store and disk; changes nothing")
     doctor.add_argument("--market", metavar="MARKET", nargs="+", action=_Words, help="only these (default: all three)")
     dags = command("dags", "list the example DAGs, or copy them into a DAG folder")
@@ -240,6 +245,14 @@ def _verifying(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--adopt", action="store_true", help="take over rows that were there before the ledger")
     group.add_argument("--plot", metavar="FILE.png", help="draw symbols × time, findings coloured by whose they are")
     group.add_argument("--jobs", metavar="N", type=_jobs, default=4, help="fetches that run ahead (default 4)")
+
+
+def _volume_mode(parser: argparse.ArgumentParser, when: str) -> None:
+    parser.add_argument(
+        "--volume-mode",
+        choices=("round", "scale_1e8", "quote"),
+        help=f"{when}: how volumes become whole numbers (default: as before, at first round)",
+    )
 
 
 def _port(text: str) -> int:

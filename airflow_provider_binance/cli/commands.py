@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_binance.cli import tables
+from airflow_provider_binance.cli import compat, tables
 from airflow_provider_binance.cli.dags import dags
 from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.cli.progress import progress_bar
@@ -87,10 +87,11 @@ def coverage(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def migrate(arguments: argparse.Namespace, output: Output) -> int:
-    """`migrate`: apply the missing migrations, or print the DDL."""
+    """`migrate`: apply the missing migrations, or print the DDL; with `--compat`, a view for another service too."""
     config = settings(arguments, output)
     if arguments.dialect and not arguments.sql:
         raise InputError("--dialect goes with --sql; migrate itself follows the store")
+    compat.refuse(arguments)
     if arguments.sql:
         from airflow_provider_binance.rest.budget_schema import budget_sql
         from airflow_provider_binance.store import schema_sql
@@ -99,14 +100,22 @@ def migrate(arguments: argparse.Namespace, output: Output) -> int:
         sql = schema_sql(dialect, config.store_schema)
         if dialect == "postgresql":
             sql = f"{sql.rstrip()}\n\n{budget_sql()}"
+        if arguments.compat:
+            sql = f"{sql.rstrip()}\n\n{compat.script(arguments, dialect, config)}"
         output.text({"schema": SCHEMA, "dialect": dialect, "sql": sql}, sql)
         return 0
     tell_store(config, output)
     from airflow_provider_binance import ingest
 
+    if arguments.compat:
+        compat.refuse_store(config)
     applied = ingest.migrate(config=config)
     lines = [*(f"applied {name}" for name in applied), "The store is up to date."]
-    output.result({"schema": SCHEMA, "store": mask_url(config.store_url), "applied": applied}, lines)
+    document: dict[str, Any] = {"schema": SCHEMA, "store": mask_url(config.store_url), "applied": applied}
+    if arguments.compat:
+        document["compat"], told = compat.install(arguments, config)
+        lines += told
+    output.result(document, lines)
     return 0
 
 

@@ -77,6 +77,23 @@ class PostgresStore(PostgresDialect):
         other.clock = self.clock
         return other
 
+    @property
+    def namespace(self) -> str:
+        """The schema of the tables; that of the search path if none was named."""
+        with self._session():
+            self._connect(create=False)
+            return self._namespace
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """The connection, in a transaction that commits with the `with`, for statements of the caller's own.
+
+        The driver's errors are turned into this package's.
+        """
+        with self._session(), self._db.transaction():
+            self._verb = "USE"
+            yield self._db
+
     # --- connection ---------------------------------------------------------------------------------------------------
 
     def _connect(self, create: bool) -> bool:
