@@ -263,8 +263,7 @@ class LedgerLine:
 class Batch:
     """The unit of one transaction: rows of one series, the ledger line, and what the ledger then knows of the window.
 
-    `rows` None or empty writes no row: the line and the coverage still say that the source was asked. What is known of
-    the stretches of `withdrawn` is forgotten before `coverage` is laid.
+    `rows` None or empty writes no row: the line and the coverage still say that the source was asked.
     """
 
     dataset: Dataset
@@ -274,7 +273,6 @@ class Batch:
     rows: Rows | None
     line: LedgerLine
     coverage: Sequence[CoverageRange] = field(default_factory=tuple)
-    withdrawn: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def _write_coverage(store: PostgresStore, batches: Sequence[Batch], tails: Tails
 
 def _goes_on(batch: Batch, tails: Tails) -> bool:
     """Whether it may do to make a range longer."""
-    if batch.withdrawn or len(batch.coverage) != 1 or batch.series not in tails:
+    if len(batch.coverage) != 1 or batch.series not in tails:
         return False
     [known] = batch.coverage
     return known.is_provisional and not known.evidence and known.next_check_at_us is None and known.row_count >= 0
@@ -173,7 +173,7 @@ def _lay(store: PostgresStore, batches: Sequence[Batch], tails: Tails) -> None:
     gone: list[tuple[Series, CoverageRange]] = []
     come: list[tuple[Series, CoverageRange]] = []
     for batch, known in zip(batches, before, strict=True):
-        after = store._laid(dataset, batch.series, known, batch.coverage, batch.withdrawn)
+        after = store._laid(dataset, batch.series, known, batch.coverage)
         old, new = set(known), set(after)
         gone += [(batch.series, one) for one in known if one not in new]
         come += [(batch.series, one) for one in after if one not in old]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from airflow_provider_binance.coverage import erased, overlay
+from airflow_provider_binance.coverage import overlay
 from airflow_provider_binance.errors import StoreError
 from airflow_provider_binance.market import iso
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, WriteResult
@@ -32,7 +32,7 @@ class SqlStore(SqlRollup):
                 self._make_room(batch)
                 result = self._write_rows(batch)
                 self._write_line(batch.dataset, batch.series, batch.start_us, batch.end_us, batch.line, result)
-                self._write_coverage(batch.dataset, batch.series, batch.coverage, batch.withdrawn)
+                self._write_coverage(batch.dataset, batch.series, batch.coverage)
                 self._commit()
             except BaseException:
                 self._rollback()
@@ -68,7 +68,7 @@ class SqlStore(SqlRollup):
         result = WriteResult()
         for batch in batches:
             result += self._write_rows(replace(batch, line=line))
-            self._write_coverage(batch.dataset, batch.series, batch.coverage, batch.withdrawn)
+            self._write_coverage(batch.dataset, batch.series, batch.coverage)
         return result
 
     def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:
@@ -121,38 +121,26 @@ class SqlStore(SqlRollup):
             ],
         )
 
-    def _write_coverage(
-        self,
-        dataset: Dataset,
-        series: Series,
-        ranges: Sequence[CoverageRange],
-        withdrawn: Sequence[tuple[int, int]] = (),
-    ) -> None:
+    def _write_coverage(self, dataset: Dataset, series: Series, ranges: Sequence[CoverageRange]) -> None:
         """Lay `ranges` over what the ledger has, and write only what thereby differs."""
         if not ranges:
             return
         start, end = min(r.start_us for r in ranges), max(r.end_us for r in ranges)
         # Neighbours that only touch are read too: they may merge.
         before = self._read_coverage(dataset, series, start - 1, end + 1)
-        after = self._laid(dataset, series, before, ranges, withdrawn)
+        after = self._laid(dataset, series, before, ranges)
         self._replace_coverage(dataset, series, before, after)
 
     def _laid(
-        self,
-        dataset: Dataset,
-        series: Series,
-        before: Sequence[CoverageRange],
-        ranges: Sequence[CoverageRange],
-        withdrawn: Sequence[tuple[int, int]] = (),
+        self, dataset: Dataset, series: Series, before: Sequence[CoverageRange], ranges: Sequence[CoverageRange]
     ) -> list[CoverageRange]:
-        """What is known once `ranges` lie over `before`, from which `withdrawn` was taken."""
+        """What is known once `ranges` lie over `before`."""
         start, end = min(r.start_us for r in ranges), max(r.end_us for r in ranges)
-        count, kept = self._counter(dataset, series), before
-        for stretch in withdrawn:
-            kept = erased(kept, *stretch, count=count)
         # One that is not counted yet is counted before it merges with others.
         ranges = [self._with_ids(dataset, series, known) if known.row_count < 0 else known for known in ranges]
-        after = overlay(kept, ranges, count=count, outranks=self._file_order(dataset, series, start, end))
+        after = overlay(
+            before, ranges, count=self._counter(dataset, series), outranks=self._file_order(dataset, series, start, end)
+        )
         if dataset.continuity is Continuity.ID:
             after = [known if known in before else self._with_ids(dataset, series, known) for known in after]
         return after

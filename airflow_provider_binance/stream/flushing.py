@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 #: What gathers so long, or becomes so much, is written together.
 FLUSH_SECONDS = 0.25
-FLUSH_ITEMS = 5_000
+FLUSH_ITEMS = 20_000
 _PAUSE_SECONDS = 1.0
 MISSED = "missed by the stream"
 
@@ -31,8 +31,8 @@ def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int, spans: Span
     """What is to be written, series by series: rows, what is complete with them, and what was lost.
 
     What a stream brings is provisional until an archive file confirms it. What it lost is due at once where REST or
-    the archive may have it; where only streams do, it is `unavailable`, and no range that was claimed over it stays.
-    `spans` remembers what earlier flushes claimed, of which these are the next items.
+    the archive may have it; where only streams do, it is `unavailable`. `spans` remembers what earlier flushes claimed,
+    of which these are the next items.
     """
     spans = spans or Spans()
     values: dict[Series, list[Values]] = defaultdict(list)
@@ -47,23 +47,19 @@ def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int, spans: Span
         entry, holes = dataset(series.dataset), lost.get(series, [])
         coverage = [_hole(entry, one, now_us) for one in holes]
         rows = rows_of(series, values[series]) if series in values else None
-        if rows is not None:
-            coverage += spans.take(series, rows, holes, now_us)
+        coverage += spans.take(series, rows, holes, now_us)
         ends = [(known.start_us, known.end_us) for known in coverage]
         if rows is not None:
             ends.append((rows.first_us, rows.last_us + 1))
-        withdrawn = tuple((one.start_us, one.end_us) for one in holes) if entry.is_streamed_only else ()
         start_us, end_us = min(start for start, _ in ends), max(end for _, end in ends)
-        batches.append(Batch(entry, series, start_us, end_us, rows, line, coverage, withdrawn))
+        batches.append(Batch(entry, series, start_us, end_us, rows, line, coverage))
     return batches
 
 
 def _hole(entry: Dataset, lost: Lost, now_us: int) -> CoverageRange:
-    evidence = Evidence(note=MISSED)
-    if entry.is_streamed_only:
-        return CoverageRange(
-            lost.start_us, lost.end_us, State.UNAVAILABLE, evidence=str(evidence), checked_at_us=now_us
-        )  # fmt: skip
+    evidence = Evidence(note=lost.why or MISSED)
+    if entry.is_streamed_only or lost.is_for_good:
+        return CoverageRange(lost.start_us, lost.end_us, State.UNAVAILABLE, 0, None, None, None, str(evidence), now_us)
     return hole(Stretch(lost.start_us, lost.end_us, evidence), now_us)
 
 

@@ -1,7 +1,7 @@
 """What of the time line a stream has brought whole, told flush by flush. Pure but for what it remembers.
 
 Klines tell it themselves: each is a range. Ticks tell it by their ids (`runs`). Other events do not tell: what was
-received is claimed from one flush to the next, and whoever learns that something was lost takes that back.
+received is claimed from one flush to the next, but for what is said to be lost.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Spans:
         self._runs: dict[Series, list[Run]] = {}
         self._ends: dict[Series, int] = {}
 
-    def take(self, series: Series, rows: Rows, lost: Iterable[Lost], now_us: int) -> list[CoverageRange]:
-        """The ranges that are complete with `rows` (at least one), and were not before; ascending.
+    def take(self, series: Series, rows: Rows | None, lost: Iterable[Lost], now_us: int) -> list[CoverageRange]:
+        """The ranges that are complete with `rows` (None or at least one), and were not before; ascending.
 
-        `lost` is what the sequences of the series say was not received.
+        `lost` is what the sequences of the series say was not received; it comes before the rows behind it.
         """
         match dataset(series.dataset).continuity:
             case Continuity.GRID:
-                claims = _of_grid(series, rows.times_us())
+                claims = _of_grid(series, rows.times_us() if rows else ())
             case Continuity.ID:
-                claims = self._of_ids(series, rows)
+                claims = self._of_ids(series, rows) if rows else []
             case Continuity.NONE:
-                claims = self._of_events(series, rows.times_us(), lost)
+                claims = self._of_events(series, rows.times_us() if rows else (), lost)
         return [
             CoverageRange(start_us, end_us, State.COMPLETE, count, first_id, last_id, checked_at_us=now_us)
             for start_us, end_us, count, first_id, last_id in claims
@@ -56,15 +56,18 @@ class Spans:
         return claims
 
     def _of_events(self, series: Series, times: Sequence[int], lost: Iterable[Lost]) -> list[Claim]:
-        known_us = self._ends.get(series, times[0])
-        at, end_us = min(known_us, times[0]), times[-1] + 1
-        self._ends[series] = max(known_us, end_us)
+        holes = sorted((one.start_us, one.end_us) for one in lost)
         claims = []
-        for hole_us, behind_us in [*sorted((one.start_us, one.end_us) for one in lost), (end_us, end_us)]:
-            until_us = min(hole_us, end_us)
-            if at < until_us:
-                claims.append(Claim(at, until_us, bisect_left(times, until_us) - bisect_left(times, at)))
-            at = max(at, behind_us)
+        if times:
+            at, end_us = min(self._ends.get(series, times[0]), times[0]), times[-1] + 1
+            for hole_us, behind_us in [*holes, (end_us, end_us)]:
+                until_us = min(hole_us, end_us)
+                if at < until_us:
+                    claims.append(Claim(at, until_us, bisect_left(times, until_us) - bisect_left(times, at)))
+                at = max(at, behind_us)
+            holes.append((times[0], end_us))
+        if holes:
+            self._ends[series] = max(self._ends.get(series, 0), *(behind_us for _, behind_us in holes))
         return claims
 
 

@@ -124,21 +124,25 @@ def test_the_first_receipt_of_a_book_ticker_stays(store: Store) -> None:
 
 
 def test_what_only_streams_bring_and_was_lost_is_unavailable(store: Store) -> None:
-    """It is learnt later than the next event is written: the range that was claimed over it goes."""
+    """Whether the next event comes with the same flush or a later one."""
     stream = Stream(store)
 
     def mark(at: int) -> Record:
         return Record(MARKS, T0 + at, T0 + at, (T0 + at, "1", "1", None, None, None))
 
     stream.flush(mark(0), mark(10))
-    stream.flush(mark(90))
-    assert known(store, MARKS) == [("complete", 0, 91, 3, None, None)]
-    stream.flush(Lost(MARKS, T0 + 11, T0 + 90), mark(100))
+    stream.flush(Lost(MARKS, T0 + 11, T0 + 90, "nobody listened"))
+    stream.flush(mark(90), Lost(MARKS, T0 + 91, T0 + 100), mark(100))
+    stream.flush(mark(110))
     assert known(store, MARKS) == [
         ("complete", 0, 11, 2, None, None),
         ("unavailable", 11, 90, 0, None, None),
-        ("complete", 90, 101, 2, None, None),
+        ("complete", 90, 91, 1, None, None),
+        ("unavailable", 91, 100, 0, None, None),
+        ("complete", 100, 111, 2, None, None),
     ]
+    notes = [r.evidence for r in store.coverage("mark_prices", [MARKS], *EVER)[MARKS] if r.evidence]
+    assert ["nobody listened" in note for note in notes] == [True, False]
 
 
 def test_a_correction_of_a_streams_row_names_the_stream(store: Store, store_url: str) -> None:
