@@ -13,6 +13,7 @@ from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Row, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.store.inspection import Inspection
+from airflow_provider_binance.store.sidecars import Lease, LeaseChange, Progress, Sidecar
 
 ACCEPTED = (
     "accepted are postgresql+psycopg://user:password@host:5432/database, sqlite:///relative/path.db, "
@@ -144,6 +145,33 @@ class Store(Inspection):
     def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
         """Write what a stream brought of many series of one dataset, in one transaction with one line for all of them
         (that of each batch is passed over)."""
+
+    @abstractmethod
+    def beat(self, sidecar: Sidecar, progress: Sequence[Progress] = (), *, ttl_seconds: float) -> bool:
+        """Say that a sidecar lives, at the database's time; makes the tables of an older store.
+
+        False if its last beat is longer ago than `ttl_seconds`, or there is none: its leases may be another's.
+        """
+
+    @abstractmethod
+    def sidecars(self) -> list[Sidecar]:
+        """The sidecars that did not say goodbye, the youngest beat first."""
+
+    @abstractmethod
+    def progress(self) -> list[Progress]:
+        """How far the streams of each sidecar came."""
+
+    @abstractmethod
+    def leases(self) -> list[Lease]:
+        """Which series is whose."""
+
+    @abstractmethod
+    def change_leases(self, instance: str, choose: Callable[[list[Lease], list[Sidecar]], LeaseChange]) -> LeaseChange:
+        """Do what `choose` says of the leases and sidecars as they are, in one transaction that no other joins."""
+
+    @abstractmethod
+    def forget_sidecars(self, instances: Sequence[str]) -> None:
+        """Take out sidecars that end, with their leases."""
 
     @abstractmethod
     def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:

@@ -265,6 +265,13 @@ class PostgresStore(PostgresDialect):
             if not known:
                 self._define(create_schema(self._schema))
 
+    def _begin_sidecars(self) -> None:
+        self._begin()
+
+    def _lock_sidecars(self) -> None:
+        self._begin()
+        self._query("SELECT pg_advisory_xact_lock(%s)", [self._lock_key("sidecars")])
+
     def _lock(self, dataset: Dataset, series: Series) -> None:
         self._lock_all([series])
 

@@ -8,12 +8,17 @@ from airflow_provider_binance.market import Interval, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.postgres_rows import as_text
-from airflow_provider_binance.store.sql_retire import SqlRetirer
+from airflow_provider_binance.store.sql_sidecars import SqlSidecars
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 
-class PostgresDialect(SqlRetirer):
+class PostgresDialect(SqlSidecars):
     """Native types: `numeric` is exact, and `date_bin` knows any grid but the calendar's."""
+
+    _now = "clock_timestamp()"
+
+    def _seconds_ago(self, time: str) -> str:
+        return f"extract(epoch FROM clock_timestamp() - {time})::double precision"
 
     def _snapshot(self) -> None:
         self._change("BEGIN ISOLATION LEVEL REPEATABLE READ")

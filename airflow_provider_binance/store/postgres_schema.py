@@ -147,6 +147,39 @@ def published(schema: str | None) -> tuple[str, ...]:
     return (f"ALTER TABLE {qualified('ingest_log', schema)} ADD COLUMN published_at timestamptz, ADD COLUMN etag text",)
 
 
+def sidecars(schema: str | None) -> tuple[str, ...]:
+    """What sidecars say of themselves, and which series is whose."""
+    return (
+        f"""CREATE TABLE {qualified("stream_sidecars", schema)} (
+    instance text PRIMARY KEY,
+    shard text NOT NULL,
+    version text NOT NULL,
+    started_at timestamptz NOT NULL,
+    beat_at timestamptz NOT NULL
+) WITH (fillfactor = 50)""",
+        f"""CREATE TABLE {qualified("stream_progress", schema)} (
+    instance text NOT NULL,
+    market text NOT NULL,
+    dataset text NOT NULL,
+    event_at timestamptz,
+    commit_at timestamptz,
+    lag_seconds double precision,
+    PRIMARY KEY (instance, market, dataset)
+) WITH (fillfactor = 50)""",
+        f"""CREATE TABLE {qualified("stream_leases", schema)} (
+    market text NOT NULL,
+    dataset text NOT NULL,
+    symbol text NOT NULL,
+    "interval" text NOT NULL DEFAULT '',
+    instance text NOT NULL,
+    is_home boolean NOT NULL,
+    claimant text,
+    taken_at timestamptz NOT NULL,
+    PRIMARY KEY (market, dataset, symbol, "interval")
+)""",
+    )
+
+
 def dataset(dataset: Dataset, schema: str | None) -> tuple[str, ...]:
     """The physical table of a dataset and the view that users read."""
     table, view = qualified(data_table(dataset), schema), qualified(dataset.name, schema)

@@ -20,6 +20,8 @@ READER_VERSION = 1
 PUBLISHED = "0002_published_at"
 #: The migration that makes what asks for the newest rows quickly. Nothing in this package reads it.
 LATEST = "0003_latest"
+#: The migration that makes the tables of sidecars. A sidecar makes them when it begins, if it may.
+SIDECARS = "0006_sidecars"
 #: What an older store may lack: code serves it without.
 LATER = (PUBLISHED, LATEST)
 #: The dataset whose tables belong to migration 0001.
@@ -51,6 +53,8 @@ class Ddl(Protocol):
     def ledger(self, schema: str | None) -> tuple[str, ...]: ...
 
     def published(self, schema: str | None) -> tuple[str, ...]: ...
+
+    def sidecars(self, schema: str | None) -> tuple[str, ...]: ...
 
     def dataset(self, dataset: Dataset, schema: str | None) -> tuple[str, ...]: ...
 
@@ -109,7 +113,8 @@ def migrations(dialect: str, schema: str | None) -> list[Migration]:
         name = migration_name(dataset)
         version = int(name[:4]) if dataset.name in _NUMBERED else 1
         found.append(Migration(version, name, tables + latest, dataset.name))
-    return found
+    found.append(Migration(6, SIDECARS, ddl.sidecars(schema)))
+    return sorted(found, key=lambda migration: migration.name.startswith("dataset_"))
 
 
 def ddl_of(dialect: str) -> Ddl:

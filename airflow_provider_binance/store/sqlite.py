@@ -200,6 +200,12 @@ class SqliteStore(SqliteDialect):
         # SQLite has one writer per file, so the lock of the file is the lock of every series.
         self._db.execute("BEGIN IMMEDIATE")
 
+    def _begin_sidecars(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def _lock_sidecars(self) -> None:
+        self._begin_sidecars()
+
     def _retired_end(self, before_us: int) -> int:
         return before_us - before_us % DAY_US
 

@@ -14,7 +14,8 @@ from airflow_provider_binance.kline_rows import canonical
 from airflow_provider_binance.market import INTERVALS, Interval, iso_or_number
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import Column, Dataset, Kind
-from airflow_provider_binance.store.sql_retire import SqlRetirer
+from airflow_provider_binance.store.sql_sidecars import SqlSidecars
+from airflow_provider_binance.store.sqlite_schema import NOW_US
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
 _MONTH = INTERVALS["1M"]
@@ -24,8 +25,13 @@ _EXACT = Context(prec=100)
 _Text = str | int | float | None
 
 
-class SqliteDialect(SqlRetirer):
+class SqliteDialect(SqlSidecars):
     """Times are integers, and months this package's own."""
+
+    _now = NOW_US
+
+    def _seconds_ago(self, time: str) -> str:
+        return f"(({NOW_US} - {time}) / 1000000.0)"
 
     def _snapshot(self) -> None:
         self._change("BEGIN")

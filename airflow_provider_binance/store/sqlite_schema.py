@@ -22,7 +22,8 @@ _TYPES = {
     Kind.TEXT: "TEXT",
 }
 
-_NOW_US = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+#: The time now, as a statement says it.
+NOW_US = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
 def create_schema(schema: str) -> None:
@@ -40,7 +41,7 @@ def ledger(schema: str | None) -> tuple[str, ...]:
     version INTEGER NOT NULL,
     name TEXT NOT NULL PRIMARY KEY,
     min_reader_version INTEGER NOT NULL,
-    applied_at INTEGER NOT NULL DEFAULT ({_NOW_US})
+    applied_at INTEGER NOT NULL DEFAULT ({NOW_US})
 )""",
         """CREATE TABLE store_info (
     name TEXT NOT NULL PRIMARY KEY,
@@ -89,7 +90,7 @@ def ledger(schema: str | None) -> tuple[str, ...]:
     last_id INTEGER,
     confirmed_by TEXT,
     evidence TEXT NOT NULL DEFAULT '',
-    checked_at INTEGER NOT NULL DEFAULT ({_NOW_US}),
+    checked_at INTEGER NOT NULL DEFAULT ({NOW_US}),
     next_check_at INTEGER,
     PRIMARY KEY (dataset, market, symbol, "interval", range_start),
     CHECK (range_start < range_end)
@@ -108,7 +109,7 @@ END""",
     new_value TEXT,
     old_source TEXT,
     new_source TEXT,
-    corrected_at INTEGER NOT NULL DEFAULT ({_NOW_US})
+    corrected_at INTEGER NOT NULL DEFAULT ({NOW_US})
 )""",
     )
 
@@ -118,6 +119,39 @@ def published(schema: str | None) -> tuple[str, ...]:
     return (
         "ALTER TABLE ingest_log ADD COLUMN published_at INTEGER",
         "ALTER TABLE ingest_log ADD COLUMN etag TEXT",
+    )
+
+
+def sidecars(schema: str | None) -> tuple[str, ...]:
+    """What sidecars say of themselves, and which series is whose."""
+    return (
+        """CREATE TABLE stream_sidecars (
+    instance TEXT NOT NULL PRIMARY KEY,
+    shard TEXT NOT NULL,
+    version TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    beat_at INTEGER NOT NULL
+)""",
+        """CREATE TABLE stream_progress (
+    instance TEXT NOT NULL,
+    market TEXT NOT NULL,
+    dataset TEXT NOT NULL,
+    event_at INTEGER,
+    commit_at INTEGER,
+    lag_seconds REAL,
+    PRIMARY KEY (instance, market, dataset)
+)""",
+        """CREATE TABLE stream_leases (
+    market TEXT NOT NULL,
+    dataset TEXT NOT NULL,
+    symbol TEXT NOT NULL,
+    "interval" TEXT NOT NULL DEFAULT '',
+    instance TEXT NOT NULL,
+    is_home INTEGER NOT NULL,
+    claimant TEXT,
+    taken_at INTEGER NOT NULL,
+    PRIMARY KEY (market, dataset, symbol, "interval")
+)""",
     )
 
 

@@ -8,28 +8,31 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.market import SECOND_US, Market
-from airflow_provider_binance.records import CoverageRange, Series
+from airflow_provider_binance.market import SECOND_US
 from airflow_provider_binance.runtime import Runtime
+from airflow_provider_binance.store.base import open_store
 from airflow_provider_binance.stream.buffer import Buffer, Item
 from airflow_provider_binance.stream.fleet import Fleet
 from airflow_provider_binance.stream.flushing import Flusher
+from airflow_provider_binance.stream.following import Following
 from airflow_provider_binance.stream.frames import Record
 from airflow_provider_binance.stream.health import HealthServer
+from airflow_provider_binance.stream.holding import Holding
 from airflow_provider_binance.stream.keeping import Keeper
 from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import Metrics
+from airflow_provider_binance.stream.progress import Progressing
 from airflow_provider_binance.stream.reloading import Reloading
 from airflow_provider_binance.stream.selection import Selection
 from airflow_provider_binance.stream.standing import Standing
-from airflow_provider_binance.stream.subscriptions import Carried, Shard, carried_by, plan
+from airflow_provider_binance.stream.subscriptions import Carried, Shard
 from airflow_provider_binance.stream.taking import SETTLE_SECONDS, Taking
 
 log = logging.getLogger(__name__)
@@ -81,6 +84,7 @@ class Sidecar:
         self._buffer = Buffer(MOST_BUFFERED)
         self._mender = Mender(partial(ingest.load, config=config, run_ref="stream"))
         self._taking = Taking(self._put, self._mender.ask)
+        self._progress = Progressing()
         self._standing = Standing(self._buffer, self._mender, self._taking)
         self._paused = False
         #: The number of the signal that ended it.
@@ -94,12 +98,13 @@ class Sidecar:
             StoreError, BinanceError: it cannot begin, or cannot go on.
         """
         with Runtime(self._config, None, priority="live") as runtime:
-            planned = plan(self._selection.series(runtime), shard=self._shard)
+            wanted = self._selection.series(runtime)
             runtime.store.ensure_environment(str(self._config.environment))
-            self._begin(self._known(runtime, carried_by(planned)))
+            own_store = open_store(self._config.store_url, schema=self._config.store_schema)
             self._mender.start()
             try:
                 with contextlib.ExitStack() as stack:
+                    holding = stack.enter_context(Holding(own_store, self._shard, wanted, self._progress.lines))
                     metrics = Metrics(self._standing.numbers)
                     if self._health_port is not None:
                         server = HealthServer(
@@ -108,33 +113,11 @@ class Sidecar:
                         )  # fmt: skip
                         stack.enter_context(server)
                         log.info("health: port=%d", server.port)
-                    return asyncio.run(self._stream(runtime, planned, metrics))
+                    return asyncio.run(self._stream(runtime, holding, metrics))
             finally:
                 self._mender.stop()
 
-    def _known(self, runtime: Runtime, wanted: Iterable[Series]) -> list[tuple[Series, list[CoverageRange], int]]:
-        """What the ledger knows of these series, and their market's time."""
-        markets = {Market(series.market) for series in wanted}
-        now = {str(market): runtime.latest_us(market) for market in markets}
-        known = runtime.store.coverage("klines", list(wanted), 0, max(now.values(), default=0))
-        return [(series, known.get(series, []), now[series.market]) for series in wanted]
-
-    def _begin(self, known: Iterable[tuple[Series, list[CoverageRange], int]]) -> None:
-        for series, ranges, now_us in known:
-            self._taking.begin(series, ranges, now_us)
-
-    async def _follow(self, runtime: Runtime, fleet: Fleet) -> None:
-        """Stream what is selected now; series that stay notice nothing."""
-        selection = await asyncio.to_thread(self._reselect)
-        wanted = await asyncio.to_thread(selection.series, runtime)
-        planned = plan(wanted, fleet.planned, shard=self._shard)
-        before, after = set(carried_by(fleet.planned)), set(carried_by(planned))
-        self._begin(await asyncio.to_thread(self._known, runtime, sorted(after - before)))
-        await fleet.change(planned)
-        self._taking.drop(before - after)
-        log.info("following: series=%d added=%d dropped=%d", len(after), len(after - before), len(before - after))
-
-    async def _stream(self, runtime: Runtime, planned: Sequence[Carried], metrics: Metrics) -> StreamReport:
+    async def _stream(self, runtime: Runtime, holding: Holding, metrics: Metrics) -> StreamReport:
         loop = asyncio.get_running_loop()
         ending = asyncio.Event()
         now_us = partial(self._now_us, runtime)
@@ -146,9 +129,13 @@ class Sidecar:
 
         def committed(items: Sequence[Item]) -> None:
             at_us = now_us()
+            newest: dict[tuple[str, str], int] = {}
             for item in items:
                 if isinstance(item, Record) and item.event_us is not None:
+                    place = item.series.market, item.series.dataset
+                    newest[place] = max(newest.get(place, 0), item.event_us)
                     metrics.lag.labels(item.series.dataset).observe((at_us - item.event_us) / SECOND_US)
+            self._progress.committed(newest.items(), at_us)
 
         flusher = Flusher(self._buffer, runtime.store, now_us, room, "stream", committed)
         proxies = self._config.proxies
@@ -164,12 +151,14 @@ class Sidecar:
             return made
 
         fleet = Fleet(keeper)
-        reloading = Reloading(partial(self._follow, runtime, fleet), self._file)
+        following = Following(runtime, self._taking, fleet, holding, self._reselect)
+        reloading = Reloading(following.reselect, self._file)
         self._standing.flusher, self._standing.fleet, self._standing.reloading = flusher, fleet, reloading
         self._listen_to_signals(loop, ending, reloading)
         flusher.start()
-        await fleet.change(planned)
-        tasks = [asyncio.create_task(one) for one in (fleet.run(), self._look_after(now_us), reloading.run())]
+        await following.change()
+        runs = (fleet.run(), following.run(), self._look_after(now_us), reloading.run())
+        tasks = [asyncio.create_task(one) for one in runs]
         ended = asyncio.create_task(ending.wait())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
         for task in [*tasks, ended]:

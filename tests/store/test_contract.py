@@ -32,7 +32,7 @@ KLINES_VIEW = [
 
 NUMBERED = [
     "0001_ledger_and_klines", "0002_published_at", "0003_latest", "0004_agg_trades", "0004_trades", "0005_book_tickers",
-    "0005_mark_prices", "0005_liquidations",
+    "0005_mark_prices", "0005_liquidations", "0006_sidecars",
 ]  # fmt: skip
 
 #: Both ways to say it.
