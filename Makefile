@@ -4,9 +4,11 @@
 #         server of the tests runs as an unprivileged user and is started from there.
 # PYTHON  the Python (3.11 or newer) to make it with; found by itself.
 # PYTEST_ARGS  more arguments for pytest, as in: make test PYTEST_ARGS="tests/project -x"
+# WORKERS      how many processes run the tests, each with servers of its own: a number, or auto (one a core, at most 4)
 
 VENV ?= .venv
 PYTEST_ARGS ?=
+WORKERS ?= auto
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -29,7 +31,7 @@ demo: $(STAMP) ## Run a real Airflow that loads klines twice, the second time do
 	@"$(BIN)/python" scripts/demo.py
 
 test: $(STAMP) ## Run the whole test suite
-	@"$(BIN)/python" -m pytest --durations=15 $(PYTEST_ARGS)
+	@"$(BIN)/python" -m pytest --durations=15 -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style and format
 	"$(BIN)/ruff" check .

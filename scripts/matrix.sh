@@ -19,10 +19,10 @@ run() {
   printf '\n=== %s, Python %s\n' "$resolution" "$python"
   # Tools of the tests are always the latest: only what users install is looked for at its lower bound.
   uv pip compile --quiet --no-header --resolution "$resolution" --python-version "$python" \
-    --extra postgres --extra sqlite --extra redis pyproject.toml --output-file "$folder/versions.txt"
+    --extra postgres --extra sqlite --extra redis --extra stream pyproject.toml --output-file "$folder/versions.txt"
   [ -x "$folder/venv/bin/python" ] || uv venv --quiet --python "$python" "$folder/venv"
   uv pip install --quiet --python "$folder/venv/bin/python" --editable '.[dev]' --constraint "$folder/versions.txt"
-  PYTHONPATH=$PWD "$folder/venv/bin/python" -m pytest "${arguments[@]}"
+  PYTHONPATH=$PWD "$folder/venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "${arguments[@]}"
 }
 
 run lowest-direct "${pythons[0]}"
