@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Generator
@@ -46,6 +47,10 @@ def _clean_environment() -> None:
 
 
 _clean_environment()
+
+# A shell that starts us in the background has SIGINT ignored, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if not os.environ.get("CI"):  # where Hypothesis does so by itself
     settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -86,6 +91,19 @@ def realdata() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set BINANCE_REALDATA to the folder of recordings")
     return folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes run the tests (`make test`), a file stays in one; and so do all that share an Airflow."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "tests/airflow" if path.startswith("tests/airflow/") else path
+
+    return ByFile(config, log)
 
 
 # --- In CI a test of real data, PostgreSQL or a browser that skips has failed -------------------------------------

@@ -38,14 +38,6 @@ class Gated(MemoryBudgetStore):
         return PoolState.from_json(self._values.get("k")).limit
 
 
-@pytest.fixture(autouse=True)
-def interrupts():
-    """SIGINT raises KeyboardInterrupt, also where a shell that started us in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def more(state):
     """Counts in `limit`."""
     return replace(state, limit=state.limit + 1), state.limit + 1
