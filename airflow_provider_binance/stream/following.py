@@ -81,5 +81,8 @@ def known_of(runtime: Runtime, wanted: Iterable[Series]) -> list[Known]:
     """What the ledger knows of these series, and the time at their markets."""
     wanted = list(wanted)
     now = {str(market): runtime.latest_us(market) for market in {Market(series.market) for series in wanted}}
-    known = runtime.store.coverage("klines", wanted, 0, max(now.values(), default=0))
+    known: dict[Series, list[CoverageRange]] = {}
+    for dataset in {series.dataset for series in wanted}:
+        some = [series for series in wanted if series.dataset == dataset]
+        known |= runtime.store.coverage(dataset, some, 0, max(now.values(), default=0))
     return [(series, known.get(series, []), now[series.market]) for series in wanted]
