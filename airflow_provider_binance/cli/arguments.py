@@ -202,6 +202,8 @@ def _streaming(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"of {' '.join(INTERVALS)}")
     group.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the symbols (default 1/1)")
     group.add_argument("--health-port", metavar="PORT", type=_port, help="serve /healthz, /readyz and /metrics there")
+    group.add_argument("--spool", metavar="DIR", help="what the store does not take in time is kept there (see docs)")
+    group.add_argument("--spool-bytes", metavar="N", type=_bytes, help="at most so much (default 1 GiB; 0: no spool)")
 
 
 def _fetching(parser: argparse.ArgumentParser) -> None:
@@ -258,6 +260,12 @@ def _volume_mode(parser: argparse.ArgumentParser, when: str) -> None:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535, or 0 for any")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes: 0 or more")
     return int(text)
 
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from airflow_provider_binance.stream import require_extra
 
 if TYPE_CHECKING:
     from airflow_provider_binance.stream.selection import Options, Selection
+    from airflow_provider_binance.stream.spool import Spool
+    from airflow_provider_binance.stream.subscriptions import Shard
 
 
 def stream(arguments: argparse.Namespace, output: Output) -> int:
@@ -33,14 +36,33 @@ def stream(arguments: argparse.Namespace, output: Output) -> int:
     port = arguments.health_port if arguments.health_port is not None else options.health_port
     tell_store(config, output)
     path = getattr(arguments, "config", None)
-    sidecar = Sidecar(
-        config, selection, shard, health_port=port, file=Path(path) if path else None,
-        reselect=lambda: selection_of(arguments, settings(arguments, output), os.environ)[0],
-    )  # fmt: skip
-    report = sidecar.run()
+    with spool_of(arguments, config, shard) as spool:
+        sidecar = Sidecar(
+            config, selection, shard, health_port=port, file=Path(path) if path else None, spool=spool,
+            reselect=lambda: selection_of(arguments, settings(arguments, output), os.environ)[0],
+        )  # fmt: skip
+        report = sidecar.run()
     told = [f"{name}: {value}" for name, value in report.to_dict().items()]
     output.result({"schema": SCHEMA, "stream": report.to_dict()}, told)
     return 128 + signal.SIGINT if sidecar.ended_by == signal.SIGINT else 0
+
+
+def spool_of(
+    arguments: argparse.Namespace, config: BinanceConfig, shard: Shard
+) -> AbstractContextManager[Spool | None]:
+    """Where is kept on disk what the store does not take in time; None if nowhere.
+
+    Raises:
+        LocalStorageError: the folder cannot be used, or another sidecar uses it.
+    """
+    from airflow_provider_binance.stream.spool import Spool
+    from airflow_provider_binance.stream.spooling import SPOOL_BYTES, default_folder
+
+    most = SPOOL_BYTES if arguments.spool_bytes is None else arguments.spool_bytes
+    if not most:
+        return nullcontext()
+    folder = Path(arguments.spool) if arguments.spool else default_folder(config.store_url, shard)
+    return Spool(folder, max_bytes=most)
 
 
 def selection_of(

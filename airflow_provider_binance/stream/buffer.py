@@ -1,10 +1,11 @@
-"""`Buffer`: what came and is not written yet, between the event loop and the thread that writes. Bounded."""
+"""What came and is not written yet, between the event loop and the thread that writes: `Buffer` in memory, bounded,
+and `SpooledBuffer`, which has the oldest of it on the disk while the store is slow or away."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from airflow_provider_binance.records import Series
@@ -37,8 +38,14 @@ class Buffer:
     def __init__(self, most: int) -> None:
         self._most = most
         self._items: deque[Item] = deque()
+        self._taken: list[Item] = []
         self._changed = threading.Condition()
         self._closed = False
+        #: Told when there is room that taking did not make.
+        self.on_room: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Begin to watch how much waits."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -48,19 +55,35 @@ class Buffer:
         """Whether there is room again."""
         return len(self._items) <= self._most // 2
 
+    def has(self, count: int) -> bool:
+        """Whether so many items wait to be taken."""
+        return len(self._items) >= count
+
     def put(self, items: Sequence[Item]) -> bool:
         """Take `items`; False if reading has to stop."""
         with self._changed:
             self._items.extend(items)
-            self._changed.notify()
+            self._changed.notify_all()
             return len(self._items) < self._most
 
     def take(self, most: int) -> list[Item]:
-        """Wait for something, and take up to `most` items; none once it is closed and empty."""
+        """Wait for something, and take up to `most` items; none once it is closed and empty. They stay the buffer's
+        until they are `done`."""
         with self._changed:
             while not self._items and not self._closed:
                 self._changed.wait()
-            return [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            self._taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            return self._taken
+
+    def done(self) -> None:
+        """What was taken is in the store."""
+        with self._changed:
+            self._taken = []
+            self._changed.notify_all()
+
+    def keep(self) -> bool:
+        """Keep for the next start what nobody takes any more; whether nothing is lost."""
+        return not (self._items or self._taken)
 
     def close(self) -> None:
         """Nothing comes any more."""

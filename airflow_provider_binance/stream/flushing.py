@@ -107,8 +107,9 @@ class Flusher(threading.Thread):
         try:
             while items := self._buffer.take(FLUSH_ITEMS):
                 self._write(items)
+                self._buffer.done()
                 self._on_room()
-                if len(self._buffer) < FLUSH_ITEMS:
+                if not self._buffer.has(FLUSH_ITEMS):
                     time.sleep(FLUSH_SECONDS)
         except Exception as error:
             log.exception("flushing ends")

@@ -21,8 +21,6 @@ from airflow_provider_binance.texts import listed
 if TYPE_CHECKING:
     from airflow_provider_binance.runtime import Runtime
 
-#: What the flushes of this version can write.
-STORED = ("klines",)
 _KLINES = "klines"
 _KEYS = ("symbols", "datasets", "intervals")
 _OPTIONS = ("health_port", "shard")
@@ -167,14 +165,8 @@ def _part(
         there = [name for name, kind in KINDS.items() if market in kind.markets]
         if dataset not in there:
             raise InputError(f"market {market} has no streams of dataset {dataset!r}; it has: {' '.join(there)}")
-        if dataset not in STORED:
-            raise InputError(f"dataset {dataset} cannot be streamed into a store yet; this version does: {_stored()}")
     grids = dict.fromkeys(parse_interval(name, market).name for name in intervals) if _KLINES in datasets else ()
     return Part(market, tuple(dict.fromkeys(map(spelled, symbols))), datasets, tuple(grids), where)
-
-
-def _stored() -> str:
-    return " ".join(STORED)
 
 
 def _wrong(where: str, what: str) -> ConfigError:

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
+from airflow_provider_binance.errors import StoreUnavailableError
 from airflow_provider_binance.market import SECOND_US
+from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.base import open_store
 from airflow_provider_binance.stream.buffer import Buffer, Item
@@ -31,6 +33,8 @@ from airflow_provider_binance.stream.metrics import Metrics
 from airflow_provider_binance.stream.progress import Progressing
 from airflow_provider_binance.stream.reloading import Reloading
 from airflow_provider_binance.stream.selection import Selection
+from airflow_provider_binance.stream.spool import Spool
+from airflow_provider_binance.stream.spooling import SpooledBuffer
 from airflow_provider_binance.stream.standing import Standing
 from airflow_provider_binance.stream.subscriptions import Carried, Shard
 from airflow_provider_binance.stream.taking import SETTLE_SECONDS, Taking
@@ -40,7 +44,9 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.5
 #: Some 300 bytes each.
 MOST_BUFFERED = 100_000
+#: So long is waited for what the store still takes when it ends, and for a load that is under way.
 DRAIN_SECONDS = 20.0
+LEAVE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class StreamReport:
 class Sidecar:
     """Streams what is selected into the store until SIGTERM or SIGINT. `health_port`: see `health`.
 
-    `reselect` reads the selection anew: at SIGHUP, when `file` has changed, and every hour.
+    `reselect` reads the selection anew: at SIGHUP, when `file` has changed, and every hour. `spool` keeps what the
+    store does not take in time; it stays open.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Sidecar:
         health_port: int | None = None,
         reselect: Callable[[], Selection] | None = None,
         file: Path | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self._config = config
         self._selection = selection
@@ -81,7 +89,7 @@ class Sidecar:
         self._health_port = health_port
         self._reselect = reselect or (lambda: selection)
         self._file = file
-        self._buffer = Buffer(MOST_BUFFERED)
+        self._buffer = Buffer(MOST_BUFFERED) if spool is None else SpooledBuffer(MOST_BUFFERED, spool)
         self._mender = Mender(partial(ingest.load, config=config, run_ref="stream"))
         self._taking = Taking(self._put, self._mender.ask)
         self._progress = Progressing()
@@ -102,6 +110,7 @@ class Sidecar:
             runtime.store.ensure_environment(str(self._config.environment))
             own_store = open_store(self._config.store_url, schema=self._config.store_schema)
             self._mender.start()
+            self._buffer.start()
             try:
                 with contextlib.ExitStack() as stack:
                     holding = stack.enter_context(Holding(own_store, self._shard, wanted, self._progress.lines))
@@ -116,6 +125,7 @@ class Sidecar:
                     return asyncio.run(self._stream(runtime, holding, metrics))
             finally:
                 self._mender.stop()
+                self._mender.join(LEAVE_SECONDS)
 
     async def _stream(self, runtime: Runtime, holding: Holding, metrics: Metrics) -> StreamReport:
         loop = asyncio.get_running_loop()
@@ -137,7 +147,10 @@ class Sidecar:
                     metrics.lag.labels(item.series.dataset).observe((at_us - item.event_us) / SECOND_US)
             self._progress.committed(newest.items(), at_us)
 
-        flusher = Flusher(self._buffer, runtime.store, now_us, room, "stream", committed)
+        # A connection of its own, that of others may be closed while this one hangs.
+        own_store = runtime.store.another()
+        flusher = Flusher(self._buffer, own_store or runtime.store, now_us, room, "stream", committed)
+        self._buffer.on_room = room
         proxies = self._config.proxies
 
         def keeper(carried: Carried) -> Keeper:
@@ -167,10 +180,10 @@ class Sidecar:
         self._taking.settle(before=float("inf"))
         self._buffer.close()
         await self._drained(flusher)
+        if own_store is not None and not flusher.is_alive():
+            own_store.close()
         for task in done - {ended}:
             await task  # raises what ended it
-        if flusher.error is not None:
-            raise flusher.error
         keepers = self._standing.all_keepers
         events = sum(keeper.frames.counts["events"] for keeper in keepers)
         connects = sum(keeper.connects for keeper in keepers)
@@ -194,11 +207,23 @@ class Sidecar:
         loop.add_signal_handler(signal.SIGHUP, reloading.ask)
 
     async def _drained(self, flusher: Flusher) -> None:
-        """Wait until all that came is written, so long as that is to be had."""
+        """Wait until all that came is written, so long as that is to be had; what is left is kept for the next start.
+
+        Raises:
+            StoreError: something is left, and there is no room for it; or the store refuses it.
+        """
         await asyncio.to_thread(flusher.join, DRAIN_SECONDS)
         if flusher.is_alive():
             flusher.give_up()
-            await asyncio.to_thread(flusher.join, DRAIN_SECONDS)
+            await asyncio.to_thread(flusher.join, LEAVE_SECONDS)
+        if await asyncio.to_thread(self._buffer.keep) and (
+            flusher.error is None or isinstance(flusher.error, StoreUnavailableError)
+        ):
+            return
+        raise flusher.error or StoreUnavailableError(
+            f"{mask_url(self._config.store_url)} does not answer, and there is no room to keep what came last: the "
+            "next start asks for what can be had again"
+        )
 
     def _now_us(self, runtime: Runtime) -> int:
         """The server's time: by its clock as it was asked once, or as events show it."""

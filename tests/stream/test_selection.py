@@ -111,8 +111,7 @@ def test_the_command_line_ends_with_2_and_one_line(tmp_path: Path, capsys: pytes
     assert f"{path}: stream.um[0] market um has no streams of dataset 'tickers'" in line
 
 
-def test_a_selection_of_no_klines_needs_no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_binance.stream.selection.STORED", ("klines", "trades"))
+def test_a_selection_of_no_klines_needs_no_intervals() -> None:
     chosen = selected([Market.SPOT], ["BTCUSDT"], ["trades"], ["1m"])
     assert chosen == Selection((Part(Market.SPOT, ("BTCUSDT",), ("trades",), ()),))
     with pytest.raises(InputError, match="only for klines"):

@@ -167,9 +167,10 @@ def test_health_port_tells_how_it_is(tmp_path: Path) -> None:
         (["--market", "spot", "--symbol", "BTCUSDT"], "--interval is missing"),
         (["--symbol", "BTCUSDT", "--interval", "7m"], "unknown interval '7m'"),
         (
-            ["--symbol", "BTCUSDT", "--dataset", "agg_trades"],
-            "cannot be streamed into a store yet; this version does: klines",
+            ["--market", "um", "--symbol", "BTCUSDT", "--dataset", "trades"],
+            "market um has no streams of dataset 'trades'",
         ),
+        (["--market", "spot", "--symbol", "BTCUSDT", "--dataset", "mark_prices"], "it has: klines agg_trades trades"),
         (["--symbol", "BTCUSDT", "--interval", "1m", "--shard", "3/2"], "use i/n"),
         (["--market", "mars", "--symbol", "BTCUSDT", "--interval", "1m"], "unknown market 'mars'"),
     ],
