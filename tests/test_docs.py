@@ -60,6 +60,19 @@ def test_every_argument_of_the_operator_stands_in_the_readme():
             assert f"`{parameter.default}`" in row
 
 
+def test_every_argument_of_the_freshness_sensor_stands_in_the_readme():
+    """With its default."""
+    from airflow_provider_binance.sensors.binance import BinanceFreshnessSensor
+
+    table = README[README.index("| argument of `BinanceFreshnessSensor`") :].partition("\n\n")[0]
+    for name, parameter in inspect.signature(BinanceFreshnessSensor.__init__).parameters.items():
+        if name in ("self", "kwargs"):
+            continue
+        [row] = [line for line in table.splitlines() if line.startswith(f"| `{name}` |")]
+        if parameter.default is not inspect.Parameter.empty and name != "deferrable":
+            assert f"`{parameter.default}`" in row
+
+
 @pytest.mark.parametrize("name", ["BinanceRepairOperator", "BinanceVerifyOperator"])
 def test_every_argument_of_the_upkeep_operators_stands_in_the_readme(name: str):
     """Those that they share with the load by name, their own with their defaults."""

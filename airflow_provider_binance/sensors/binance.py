@@ -1,4 +1,4 @@
-"""`BinanceArchiveFileSensor`: waits until the archive has the files of a window."""
+"""Sensors: `BinanceArchiveFileSensor` waits for the archive's files, `BinanceFreshnessSensor` for a sidecar's data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 
 from airflow_provider_binance.errors import IngestError
+from airflow_provider_binance.sensors.freshness import BinanceFreshnessSensor
 from airflow_provider_binance.task_arguments import texts, window_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+__all__ = ["BinanceArchiveFileSensor", "BinanceFreshnessSensor"]
 
 #: Paths that the XCom names one by one; `count` counts all.
 _MOST_PATHS = 100
