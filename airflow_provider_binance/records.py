@@ -127,8 +127,7 @@ class Liquidation(NamedTuple):
 MarketData = Kline | AggTrade | Trade | BookTicker | MarkPrice | Liquidation
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Series:
+class Series(NamedTuple):
     """What is loaded as one line through time: `(market, dataset, symbol, interval)`, interval `''` if it has none."""
 
     market: str

@@ -106,7 +106,7 @@ class IdPaging:
     is_dear: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """One dataset: its table is called as it is.
 

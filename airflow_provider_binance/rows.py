@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import le, lt
 from typing import Any
 
@@ -28,14 +28,8 @@ class TupleRows:
     def __init__(self, dataset: Dataset, rows: Iterable[Sequence[Value]], columns: Sequence[str] | None = None) -> None:
         self.dataset = dataset
         self.columns: tuple[str, ...] = tuple(columns if columns is not None else dataset.column_names)
-        needed = {*dataset.key, dataset.time_column}
-        if unknown := set(self.columns) - set(dataset.column_names):
-            raise InputError(f"dataset {dataset.name} has no column {', '.join(sorted(unknown))}")
-        if lacking := needed - set(self.columns):
-            raise InputError(f"rows of {dataset.name} must carry {', '.join(sorted(lacking))}")
-        self._time = self.columns.index(dataset.time_column)
-        key = [self.columns.index(name) for name in dataset.key]
-        self._rows: list[tuple[Value, ...]] = [tuple(row) for row in rows]
+        self._time, key = _places(dataset, self.columns)
+        self._rows: list[tuple[Value, ...]] = [*map(tuple, rows)]
         if len(self._rows) > 1 and not _ascends(self._rows, key[0], self._time):
             self._rows.sort(key=lambda row: (row[self._time], *(row[i] for i in key)))
             if len({tuple(row[i] for i in key) for row in self._rows}) != len(self._rows):
@@ -47,12 +41,16 @@ class TupleRows:
     @property
     def first_us(self) -> int:
         """Time of the first row (there is at least one)."""
-        return int(self._rows[0][self._time] or 0)
+        at_us = self._rows[0][self._time]
+        assert isinstance(at_us, int)
+        return at_us
 
     @property
     def last_us(self) -> int:
         """Time of the last row."""
-        return int(self._rows[-1][self._time] or 0)
+        at_us = self._rows[-1][self._time]
+        assert isinstance(at_us, int)
+        return at_us
 
     @property
     def copy_columns(self) -> tuple[str, ...]:
@@ -82,6 +80,16 @@ class TupleRows:
     def tuples(self) -> list[tuple[Value, ...]]:
         """A tuple per row in `columns` order."""
         return self._rows
+
+
+@cache
+def _places(dataset: Dataset, columns: tuple[str, ...]) -> tuple[int, tuple[int, ...]]:
+    """Where time and key are among the columns; raises InputError for columns that cannot be."""
+    if unknown := set(columns) - set(dataset.column_names):
+        raise InputError(f"dataset {dataset.name} has no column {', '.join(sorted(unknown))}")
+    if lacking := {*dataset.key, dataset.time_column} - set(columns):
+        raise InputError(f"rows of {dataset.name} must carry {', '.join(sorted(lacking))}")
+    return columns.index(dataset.time_column), tuple(columns.index(name) for name in dataset.key)
 
 
 def copy_chunks(parts: Sequence[tuple[int, TupleRows]]) -> Iterator[bytes]:

@@ -43,7 +43,7 @@ def _write_rows(store: PostgresStore, batches: Sequence[Batch], line: LedgerLine
         rows = batch.rows
         assert rows is not None
         kind = (rows.columns, rows.copy_columns, batch.series.interval)
-        groups.setdefault(kind, []).append(Part(replace(batch, line=line), rows, numbers[batch.series]))
+        groups.setdefault(kind, []).append(Part(batch, rows, numbers[batch.series]))
     every = [part for parts in groups.values() for part in parts]
     store._make_months(
         full[0].dataset, min(part.rows.first_us for part in every), max(part.rows.last_us for part in every)
@@ -60,7 +60,7 @@ def _write_rows(store: PostgresStore, batches: Sequence[Batch], line: LedgerLine
             else:
                 result += copied
         if old:
-            result += write_difference(store, old)
+            result += write_difference(store, [part._replace(batch=replace(part.batch, line=line)) for part in old])
     return result
 
 

@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 from airflow_provider_binance.errors import StoreUnavailableError
 from airflow_provider_binance.evidence import Evidence, Stretch, hole
-from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State, WriteResult
+from airflow_provider_binance.market import SECOND_US
+from airflow_provider_binance.records import (
+    Batch,
+    CoverageRange,
+    LedgerLine,
+    Rows,
+    Series,
+    Source,
+    State,
+    WriteResult,
+)
 from airflow_provider_binance.registry import Dataset, dataset
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.stream.buffer import Buffer, Item, Lost
@@ -23,6 +33,8 @@ log = logging.getLogger(__name__)
 #: What gathers so long, or becomes so much, is written together.
 FLUSH_SECONDS = 0.25
 FLUSH_ITEMS = 20_000
+#: How often the ledger is told up to where a series of ticks is complete, at least.
+CLAIM_US = 5 * SECOND_US
 _PAUSE_SECONDS = 1.0
 MISSED = "missed by the stream"
 
@@ -48,12 +60,16 @@ def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int, spans: Span
         coverage = [_hole(entry, one, now_us) for one in holes]
         rows = rows_of(series, values[series]) if series in values else None
         coverage += spans.take(series, rows, holes, now_us)
-        ends = [(known.start_us, known.end_us) for known in coverage]
-        if rows is not None:
-            ends.append((rows.first_us, rows.last_us + 1))
-        start_us, end_us = min(start for start, _ in ends), max(end for _, end in ends)
-        batches.append(Batch(entry, series, start_us, end_us, rows, line, coverage))
+        batches.append(_batch(series, rows, line, coverage))
     return batches
+
+
+def _batch(series: Series, rows: Rows | None, line: LedgerLine, coverage: Sequence[CoverageRange]) -> Batch:
+    starts, ends = [known.start_us for known in coverage], [known.end_us for known in coverage]
+    if rows is not None:
+        starts.append(rows.first_us)
+        ends.append(rows.last_us + 1)
+    return Batch(dataset(series.dataset), series, min(starts), max(ends), rows, line, coverage)
 
 
 def _hole(entry: Dataset, lost: Lost, now_us: int) -> CoverageRange:
@@ -95,7 +111,7 @@ class Flusher(threading.Thread):
         self._on_room = on_room
         self._on_commit = on_commit
         self._run_ref = run_ref
-        self._spans = Spans()
+        self._spans = Spans(CLAIM_US)
         self._stopped = threading.Event()
 
     def give_up(self) -> None:
@@ -111,6 +127,7 @@ class Flusher(threading.Thread):
                 self._on_room()
                 if not self._buffer.has(FLUSH_ITEMS):
                     time.sleep(FLUSH_SECONDS)
+            self._write_rest()
         except Exception as error:
             log.exception("flushing ends")
             self.error = error
@@ -119,7 +136,20 @@ class Flusher(threading.Thread):
 
     def _write(self, items: Sequence[Item]) -> None:
         now_us = self._now_us()
-        batches = batches_of(items, LedgerLine(Source.STREAM, "stream", now_us, self._run_ref), now_us, self._spans)
+        self._commit(batches_of(items, self._line(now_us), now_us, self._spans), items)
+
+    def _write_rest(self) -> None:
+        """Tell the ledger what it was not told yet."""
+        now_us = self._now_us()
+        line = self._line(now_us)
+        rest = self._spans.rest(now_us).items()
+        if rest:
+            self._commit([_batch(series, None, line, ranges) for series, ranges in rest], [])
+
+    def _line(self, now_us: int) -> LedgerLine:
+        return LedgerLine(Source.STREAM, "stream", now_us, self._run_ref)
+
+    def _commit(self, batches: Sequence[Batch], items: Sequence[Item]) -> None:
         while True:
             try:
                 result = self._store.write_flush(batches, batches[0].line)

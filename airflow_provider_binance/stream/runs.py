@@ -101,7 +101,7 @@ def joined(known: Sequence[Run], fresh: Iterable[Run]) -> tuple[list[Run], list[
             runs[-1] = runs[-1].followed_by(run)
         else:
             runs.append(run)
-    return runs[-MOST_RUNS:], _merged(claims)
+    return runs[-MOST_RUNS:], merged(claims)
 
 
 def _claim(start_us: int, end_us: int, first_id: int | None, behind_id: int | None) -> list[Claim]:
@@ -115,7 +115,7 @@ def _claim(start_us: int, end_us: int, first_id: int | None, behind_id: int | No
     return [Claim(start_us, end_us, behind_id - first_id, first_id, behind_id - 1)]
 
 
-def _merged(claims: list[Claim]) -> list[Claim]:
+def merged(claims: list[Claim]) -> list[Claim]:
     """The claims, ascending, neighbours as one where both are counted."""
     out: list[Claim] = []
     for claim in sorted(claims, key=itemgetter(0, 1)):

@@ -611,10 +611,10 @@ def test_two_processes_write_overlapping_windows(store: Store, store_url: str) -
 
 def test_a_flush_of_many_series_is_one_transaction_with_one_line(store: Store, store_url: str) -> None:
     """As streams bring them: the line names no series, and what one series refuses none has."""
-    other = replace(SERIES, symbol="ETHUSDT")
+    other = SERIES._replace(symbol="ETHUSDT")
     line = replace(klines(0, 1).line, source=Source.STREAM, source_ref="stream", run_ref="")
     batches = [klines(0, 2), klines(1, 2, series=other)]
-    many = [klines(0, 1, series=replace(SERIES, symbol=f"S{number}USDT", interval="5m")) for number in range(20)]
+    many = [klines(0, 1, series=SERIES._replace(symbol=f"S{number}USDT", interval="5m")) for number in range(20)]
 
     assert store.write_flush(batches, line) == WriteResult(rows_read=3, rows_inserted=3)
     assert store.write_flush(batches, line) == WriteResult(rows_read=3, rows_unchanged=3)

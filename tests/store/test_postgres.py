@@ -127,8 +127,8 @@ def test_rows_of_one_series_are_those_of_the_view(url: str) -> None:
     """Regular, cut short and monthly closes; of a series that is not there, none. In any schema, whatever the path."""
     with open_store(url, schema='we"ird %s $$') as store:
         store.write(lines(0, 10, close_ms=30_000))
-        store.write(klines(3, 8, series=replace(SERIES, symbol="ETHUSDT")))
-        store.write(klines(0, 1, series=replace(SERIES, interval="1M"), close_time=at(44_640) - 1_000))
+        store.write(klines(3, 8, series=SERIES._replace(symbol="ETHUSDT")))
+        store.write(klines(0, 1, series=SERIES._replace(interval="1M"), close_time=at(44_640) - 1_000))
     named, missing = '"we""ird %s $$".klines', "O''B"
     for symbol, interval, rows in (
         ("BTCUSDT", "1m", 10),

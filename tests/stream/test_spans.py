@@ -108,6 +108,17 @@ def test_events_are_claimed_from_flush_to_flush_but_for_what_was_lost() -> None:
     ]  # fmt: skip
 
 
+def test_the_ledger_is_told_now_and_then_and_of_what_is_left_in_the_end() -> None:
+    spans = Spans(every_us=1_000)
+    assert told(spans.take(TRADES, rows_of(TRADES, [trade(1, T0), trade(2, T0 + 5)]), [], T0)) == [(1, 5, 0)]
+    for at in (2, 3):
+        assert spans.take(TRADES, rows_of(TRADES, [trade(at + 1, T0 + at * 10)]), [], T0 + 1) == []
+    assert told(spans.take(TRADES, rows_of(TRADES, [trade(5, T0 + 40)]), [], T0 + 1_000)) == [(5, 40, 3)]
+    assert spans.take(TRADES, rows_of(TRADES, [trade(6, T0 + 50)]), [], T0 + 1_001) == []
+    assert {series: told(ranges) for series, ranges in spans.rest(T0).items()} == {TRADES: [(40, 50, 1)]}
+    assert spans.rest(T0) == {}
+
+
 def test_of_two_rows_with_one_key_the_first_is_kept() -> None:
     series = Series(Market.SPOT, "book_tickers", "BTCUSDT")
     twice = [(7, "1", "1", "2", "2", None, None, T0 + 1), (7, "1", "1", "2", "2", None, None, T0 + 2)]
