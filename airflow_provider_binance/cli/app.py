@@ -24,6 +24,7 @@ _GO_ON = {
     "repair": "what was committed stays; run the same command again to go on",
     "verify": "what was committed stays; run the same command again",
     "forget": "a series is forgotten whole or not at all; run the same command again to go on",
+    "sync": "what was committed stays; run the same command again to go on",
     "migrate": "a migration is in whole or not at all; run the same command again to go on",
 }
 

@@ -31,6 +31,11 @@ What happens is written as it comes; what did not come is fetched by REST. Witho
 --interval: what the section `stream` of --config FILE (or BINANCE_STREAM) selects. SIGTERM drains and exits 0. Needs
 the extra [stream].
 """
+_SYNC = """\
+A second run finds nothing to do; one that was killed is gone on with. What was filled in late, corrected or forgotten
+in the store is carried over too. The table must be there: the service's own migration makes it.
+
+"""
 _STATUS = """\
 exit status: 0 nothing unexplained or different; 2 bad arguments or input; 3 finished, but something of that remains;
 4 Binance unreachable, refusing or banning; 5 store error; 130 on SIGINT, 143 on SIGTERM: what was committed stays.
@@ -129,6 +134,9 @@ def parser_for(argv: Sequence[str]) -> Parser:
     )
     migrate.add_argument("--compat-schema", metavar="NAME", help="with --compat: the view's schema (default drl)")
     _volume_mode(migrate, "with --compat")
+    _syncing(
+        command("sync", "bring klines into the table of another service, as far as anything changed", _SYNC + _STATUS)
+    )
     doctor = command("doctor", "check hosts, clock, key, weight budget, store and disk; changes nothing")
     doctor.add_argument("--market", metavar="MARKET", nargs="+", action=_Words, help="only these (default: all three)")
     dags = command("dags", "list the example DAGs, or copy them into a DAG folder")
@@ -249,7 +257,26 @@ def _verifying(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--jobs", metavar="N", type=_jobs, default=4, help="fetches that run ahead (default 4)")
 
 
-def _volume_mode(parser: argparse.ArgumentParser, when: str) -> None:
+def _syncing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("service", choices=("drl",), help="whose table: drl is drl-trading-ingest's market_data")
+    group = parser.add_argument_group("table")
+    group.add_argument("--target", metavar="URL", help="its database, postgresql+psycopg://… (BINANCE_DRL_TARGET)")
+    group.add_argument("--target-schema", metavar="NAME", default="public", help="its schema (default public)")
+    group.add_argument("--create-table", action="store_true", help="make the table if it is not there, to try things")
+    group.add_argument("--sql", action="store_true", help="print the DDL of what keeps how far it is; do nothing")
+    group.add_argument("--full", action="store_true", help="compare every row, not only what changed since")
+    _volume_mode(group, "with drl")
+    group = parser.add_argument_group("selection")
+    group.add_argument("--market", metavar="MARKET", help=f"{', '.join(Market)}")
+    group.add_argument(
+        "--symbol", metavar="SYMBOL", nargs="+", action=_Words, help="as the store has them, or patterns"
+    )
+    group.add_argument(
+        "--timeframe", metavar="INTERVAL", nargs="+", action=_Words, help="1m 5m 15m 30m 1h 4h 1d 1w 1M"
+    )  # fmt: skip
+
+
+def _volume_mode(parser: argparse._ActionsContainer, when: str) -> None:
     parser.add_argument(
         "--volume-mode",
         choices=("round", "scale_1e8", "quote"),

@@ -13,6 +13,7 @@ from airflow_provider_binance.cli.output import Output
 from airflow_provider_binance.cli.progress import progress_bar
 from airflow_provider_binance.cli.shared import refuse_plot, refuse_window, settings, tell_store
 from airflow_provider_binance.cli.stream import stream
+from airflow_provider_binance.cli.sync import sync
 from airflow_provider_binance.cli.upkeep import forget, repair, retire, verify
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import IngestError, InputError
@@ -141,6 +142,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "stream": stream,
     "retire": retire,
     "migrate": migrate,
+    "sync": sync,
     "doctor": doctor,
     "dags": dags,
 }

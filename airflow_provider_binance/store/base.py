@@ -138,6 +138,22 @@ class Store(Inspection):
         """As `archive_lines`, for each of many series of one dataset."""
 
     @abstractmethod
+    def made_us(self) -> int | None:
+        """When the tables were made, by which one store can be told from another; None if they are not there."""
+
+    @abstractmethod
+    def lines_after(self, series: Series, line: int) -> list[tuple[int, int, int]]:
+        """The lines of `ingest_log` of a series with a number above `line`, ascending: number, start and end.
+
+        Of one series, whatever was committed later has the higher number.
+        """
+
+    @abstractmethod
+    def corrected(self, dataset: str, since_us: int) -> list[tuple[str, int, bool]]:
+        """The rows that were corrected since: key, when last, and whether a value was taken away (as of a row that is
+        gone)."""
+
+    @abstractmethod
     def write(self, batch: Batch) -> WriteResult:
         """Write rows, ledger line and coverage in one transaction: after any end, all are there or none is."""
 

@@ -116,6 +116,35 @@ class SqlReader(SqlBase):
             )
         return int(found[0][0]) if found else None
 
+    def made_us(self) -> int | None:
+        with self._session():
+            if not self._readable():
+                return None
+            found = self._query(f"SELECT min({self._us('applied_at')}) FROM {self._table('schema_version')}")
+        return None if found[0][0] is None else int(found[0][0])
+
+    def lines_after(self, series: Series, line: int) -> list[tuple[int, int, int]]:
+        with self._session():
+            if not self._readable():
+                return []
+            found = self._query(
+                f"SELECT id, {self._us('range_start')}, {self._us('range_end')} FROM {self._table('ingest_log')} "
+                f"WHERE {OF_SERIES} AND id > %s ORDER BY id",
+                [*of(series.dataset, series), line],
+            )
+        return [(number, start_us, end_us) for number, start_us, end_us in found]
+
+    def corrected(self, dataset: str, since_us: int) -> list[tuple[str, int, bool]]:
+        with self._session():
+            if not self._readable():
+                return []
+            found = self._query(
+                f"SELECT key, max({self._us('corrected_at')}), sum(CASE WHEN new_value IS NULL THEN 1 ELSE 0 END) "
+                f"FROM {self._table('corrections')} WHERE dataset = %s AND corrected_at >= %s GROUP BY key",
+                [dataset, self._time(since_us)],
+            )
+        return [(key, int(at_us), bool(gone)) for key, at_us, gone in found]
+
     def _order(self, entry: Dataset) -> tuple[str, ...]:
         """The columns in whose order rows are read: time, and the rest of the key."""
         return (entry.time_column, *(name for name in entry.key if name != entry.time_column))
