@@ -225,3 +225,25 @@ async def test_frames_of_all_lengths(length: int) -> None:
     with pytest.raises(StopIteration) as parsed:
         next(parser)
     assert parsed.value.value.data == b"x" * length
+
+
+@pytest.mark.parametrize("path", ["/stream?streams=", "/ws/"])
+async def test_rendered_beforehand(path: str) -> None:
+    """What lies ready is what would be made, within its stretch and beyond it; silent streams have nothing."""
+    streams = ["btcusdt@trade", "ethusdt@aggTrade", "nosuch@trade"]
+    with Simulator(seed=1, now=NOW, speed=0, limits=False) as simulator:
+        url = simulator.settings["BINANCE_SPOT_REST_URL"] + "/simulator/streams"
+        span = {"start": NOW, "end": to_ms(NOW) + 30_000}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, json={"market": "spot", "streams": streams} | span) as answer,
+        ):
+            ready = (await answer.json())["events"]
+        stories = [simulator.streamed("spot", each, to_ms(NOW) + 1, LATER + 1) for each in streams[:2]]
+        assert 0 < ready < sum(map(len, stories))
+        async with listen(simulator, "spot", path + "/".join(streams)) as listener:
+            simulator.set_clock(to_ms(NOW) + 15_000)
+            simulator.set_clock(LATER)
+            events = await listener.take(sum(map(len, stories)))
+    received = [event.get("data", event) for event in events]
+    assert [[each for each in received if each["s"] == symbol] for symbol in ("BTCUSDT", "ETHUSDT")] == stories
