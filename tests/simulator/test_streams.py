@@ -247,3 +247,25 @@ async def test_rendered_beforehand(path: str) -> None:
             events = await listener.take(sum(map(len, stories)))
     received = [event.get("data", event) for event in events]
     assert [[each for each in received if each["s"] == symbol] for symbol in ("BTCUSDT", "ETHUSDT")] == stories
+
+
+@pytest.mark.parametrize(("market", "path"), [("spot", "/ws"), ("um", "/market/ws"), ("cm", "/ws")])
+async def test_a_bad_request_on_the_wire(simulator: Simulator, market: str, path: str) -> None:
+    """Spot goes on, futures close after it."""
+    async with listen(simulator, market, path) as listener:
+        answer = await listener.ask("LISTEN", id=3)
+        assert (answer["code"] if market == "spot" else answer["error"]["code"], answer["id"]) == (2, 3)
+        if market == "spot":
+            assert await listener.ask("LIST_SUBSCRIPTIONS", id=4) == {"result": [], "id": 4}
+        else:
+            assert await listener.closed() == 1008
+
+
+@pytest.mark.parametrize(("market", "path"), [("um", "/market"), ("cm", "")])
+async def test_futures_have_no_microseconds(simulator: Simulator, market: str, path: str) -> None:
+    """They take the parameter and go on in milliseconds."""
+    stream = "btcusdt@aggTrade" if market == "um" else "btcusd_perp@aggTrade"
+    story = simulator.streamed(market, stream, to_ms(NOW) + 1, LATER + 1)
+    async with listen(simulator, market, f"{path}/ws/{stream}?timeUnit=MICROSECOND") as listener:
+        simulator.set_clock(LATER)
+        assert await listener.take(len(story)) == story
