@@ -12,8 +12,23 @@ from airflow_provider_binance.market import Market
 from airflow_provider_binance.store.schema import literal
 
 TABLE = "market_data"
-#: Its reader fails on any other.
-TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
+
+
+class Timeframe(StrEnum):
+    """Its timeframes, the shortest first; its reader fails on any other."""
+
+    MINUTE_1 = "1m"
+    MINUTE_5 = "5m"
+    MINUTE_15 = "15m"
+    MINUTE_30 = "30m"
+    HOUR_1 = "1h"
+    HOUR_4 = "4h"
+    DAY_1 = "1d"
+    WEEK_1 = "1w"
+    MONTH_1 = "1M"
+
+
+TIMEFRAMES = tuple(each.value for each in Timeframe)
 #: It knows no markets: what is appended to the symbol says which one.
 SUFFIXES = {Market.SPOT: "", Market.UM: ".P", Market.CM: ".CM"}
 SYMBOL_LENGTH = 20
