@@ -18,7 +18,7 @@ from threading import Event
 from airflow_provider_binance.ahead import one_ahead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
-from airflow_provider_binance.continuity import IdRun, IdScan, Scan, scan_of
+from airflow_provider_binance.continuity import IdRun, IdScan, scan_of
 from airflow_provider_binance.errors import (
     ArchiveError,
     ArchiveFileMissingError,
@@ -28,8 +28,8 @@ from airflow_provider_binance.errors import (
     RestrictedLocationError,
     UnreachableError,
 )
-from airflow_provider_binance.evidence import Evidence, Stretch, hole, settle
-from airflow_provider_binance.joints import beyond_reach, joints, proven
+from airflow_provider_binance.evidence import Stretch
+from airflow_provider_binance.joints import joints
 from airflow_provider_binance.market import Market, from_us
 from airflow_provider_binance.normalize import SeriesRows
 from airflow_provider_binance.pipeline import (
@@ -51,12 +51,12 @@ from airflow_provider_binance.records import (
     LedgerLine,
     Series,
     Source,
-    State,
 )
 from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.reports import LackReport
 from airflow_provider_binance.rest.by_id import TickPages
 from airflow_provider_binance.rest.fetching import Pages
+from airflow_provider_binance.settling import found_ranges, settled_ranges
 from airflow_provider_binance.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,9 @@ class Loader:
             if task.error is not None:
                 continue
             if not task.confirms:
-                self._settle(task)
+                if ranges := settled_ranges(self.store, task):
+                    self.store.record_coverage(task.series.dataset, task.series, ranges)
+                task.left = []
                 continue
             # The rows are there already: what no file has of them is kept.
             task.tally.lacking += [lack for stretch in task.left for lack in self._lacking(task, stretch)]
@@ -206,7 +208,7 @@ class Loader:
                 for scan, stretch in zip(scans, stretches, strict=True):
                     lacking = stretch.evidence.with_archive(piece.file.name)
                     lacking = joints(self.store, task.series, scan, stretch, lacking)
-                    coverage += _found(scan, stretch, lacking, task, confirmed_by=archive.sha256)
+                    coverage += found_ranges(scan, stretch, lacking, task, confirmed_by=archive.sha256)
             span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
             start_us, end_us = (piece.start_us, min(piece.end_us, made_us)) if parts == 1 else span
             self._commit(task, start_us, max(end_us, start_us + 1), rows, line, coverage)
@@ -222,7 +224,7 @@ class Loader:
         for stretch in unit.stretches:
             scan = scan_of(task.series, stretch.start_us, stretch.end_us)
             scan.feed(rows.between(stretch.start_us, stretch.end_us))
-            coverage += _found(scan, stretch, stretch.evidence.with_rest(task.now_us), task, confirmed_by=None)
+            coverage += found_ranges(scan, stretch, stretch.evidence.with_rest(task.now_us), task, confirmed_by=None)
             task.tally.lacking += [
                 lack
                 for part in scan.filled()
@@ -255,7 +257,7 @@ class Loader:
                 lacking = part.evidence.with_rest(task.now_us)
                 if before is None or pages.is_last:
                     lacking = joints(self.store, task.series, scan, part, lacking)
-                coverage = [*_found(scan, part, lacking, task, confirmed_by=None)]
+                coverage = [*found_ranges(scan, part, lacking, task, confirmed_by=None)]
                 task.tally.lacking += [
                     lack
                     for found in scan.filled()
@@ -302,52 +304,12 @@ class Loader:
             result.rows_read, result.rows_inserted, result.rows_updated,
         )  # fmt: skip
 
-    def _settle(self, task: SeriesTask) -> None:
-        """Write down what no source that may be asked could bring."""
-        ranges = []
-        for stretch, run in _runs(task.left):
-            if (stretch.evidence.read or stretch.evidence.rest) and (note := _beyond_life(task, *run)):
-                evidence = str(replace(stretch.evidence, note=note))
-                bounds = stretch.start_us, stretch.end_us
-                ranges.append(CoverageRange(*bounds, State.NOT_LISTED, evidence=evidence, checked_at_us=task.now_us))
-            elif (known := proven(self.store, task.series, stretch, task.now_us)) is not None:
-                ranges.append(known)
-            else:
-                stretch = replace(stretch, evidence=replace(stretch.evidence, forced=task.forced))
-                nowhere = beyond_reach(task.series, stretch, task.now_us, is_listed=task.sources.find is not None)
-                if nowhere:
-                    stretch = replace(stretch, evidence=replace(stretch.evidence, note=nowhere))
-                ranges.append(settle(stretch, task.now_us, is_gone=task.is_gone, is_nowhere=bool(nowhere)))
-        if ranges:
-            self.store.record_coverage(task.series.dataset, task.series, ranges)
-        task.left = []
-
 
 def is_general(error: BinanceError, series: Series, failed: Mapping[Series, BinanceError]) -> bool:
     """Whether what Binance says of a series is no matter of this one alone: another failed by it, too."""
     return not isinstance(error, RequestRejectedError) and any(
         series != known and isinstance(other, type(error)) for known, other in failed.items()
     )
-
-
-def _runs(stretches: Iterable[Stretch]) -> Iterator[tuple[Stretch, tuple[int, int]]]:
-    """Each stretch with the whole of the time without rows that it is a part of: a hole is cut where files are."""
-    run: list[Stretch] = []
-    for stretch in sorted(stretches, key=lambda each: each.start_us):
-        if run and run[-1].end_us != stretch.start_us:
-            yield from ((part, (run[0].start_us, run[-1].end_us)) for part in run)
-            run = []
-        run.append(stretch)
-    yield from ((part, (run[0].start_us, run[-1].end_us)) for part in run)
-
-
-def _beyond_life(task: SeriesTask, start_us: int, end_us: int) -> str:
-    """Why the time without rows lies outside the symbol's life, or ''."""
-    if task.dawn is not None and start_us <= task.dawn[0] and end_us <= task.dawn[1]:
-        return "before the first kline"
-    if task.dusk is not None and end_us >= task.dusk[1] and start_us >= task.dusk[0]:
-        return "after the last kline of a delisted symbol"
-    return ""
 
 
 def _is_served(task: SeriesTask, fetched: Pages | TickPages) -> bool:
@@ -360,33 +322,6 @@ def _is_served(task: SeriesTask, fetched: Pages | TickPages) -> bool:
     log.warning("REST does not serve %s: %s", task.series, fetched.refusal)
     task.sources = replace(task.sources, rest=False)
     return False
-
-
-def _found(
-    scan: Scan, stretch: Stretch, lacking: Evidence, task: SeriesTask, *, confirmed_by: str | None
-) -> Iterator[CoverageRange]:
-    """What the ledger knows after a stretch's rows were seen; its holes go on to the next source."""
-    # An archive that did not deliver is not forgotten with the rows that REST brought in its place.
-    witness = str(Evidence(corrupt=stretch.evidence.corrupt, away=stretch.evidence.away))
-    for part in scan.filled():
-        yield CoverageRange(
-            part.start_us, part.end_us, State.COMPLETE, part.row_count, part.first_id, part.last_id, confirmed_by,
-            witness, task.now_us,
-        )  # fmt: skip
-    for start_us, end_us in scan.holes():
-        gap = Stretch(max(start_us, stretch.start_us), min(end_us, stretch.end_us), lacking)
-        # What may be missing beyond the stretch is complete by the ledger, and the source was not asked for it now.
-        beyond = replace(stretch.evidence, archive=lacking.archive)
-        task.left += [
-            Stretch(low, high, beyond)
-            for low, high in ((start_us, min(end_us, stretch.start_us)), (max(start_us, stretch.end_us), end_us))
-            if low < high
-        ]
-        if gap.start_us >= gap.end_us:
-            continue
-        task.left.append(gap)
-        if not task.confirms:
-            yield hole(gap, task.now_us)
 
 
 def _without(stretches: Iterable[Stretch], pieces: Iterable[Piece]) -> list[Stretch]:

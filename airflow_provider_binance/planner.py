@@ -7,12 +7,13 @@ archive, and a few hundred klines of a long interval by REST, where one page rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from airflow_provider_binance.archive.folder import Folder, Listed
-from airflow_provider_binance.archive.layout import ArchiveFile, Partition, files_between, published_by
+from airflow_provider_binance.archive.finding import Find
+from airflow_provider_binance.archive.folder import Listed
+from airflow_provider_binance.archive.layout import ArchiveFile, Partition, files_between
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Instants, Interval, Market
@@ -52,9 +53,6 @@ class SourceChoice(StrEnum):
             return cls(name)
         except ValueError:
             raise InputError(f"unknown source {name!r}: use {', '.join(cls)}") from None
-
-
-Find = Callable[[ArchiveFile], Listed | None]
 
 
 class _Span:
@@ -367,38 +365,3 @@ def _rest_pieces(stretches: Sequence[Stretch], market: Market, interval: Interva
 
 def _weigh(pages: Sequence[Page]) -> tuple[int, int]:
     return sum(page.weight for page in pages), len(pages)
-
-
-class ListedFiles:
-    """`find` for one series over the listing. A published file that the listing lacks is asked once by its checksum,
-    as far as that can bring something: after the last listed one up to the first that is not there, a few between."""
-
-    _MOST_BETWEEN = 5
-
-    def __init__(
-        self,
-        folder_of: Callable[[ArchiveFile], Folder],
-        ask: Callable[[ArchiveFile], Listed | None],
-        now_us: int,
-    ) -> None:
-        self._folder_of = folder_of
-        self._ask = ask
-        self._now_us = now_us
-        self._ends_at: dict[Partition, int] = {}
-        self._between = self._MOST_BETWEEN
-
-    def __call__(self, file: ArchiveFile) -> Listed | None:
-        stamp = file.stamp
-        folder = self._folder_of(file)
-        if (entry := folder.get(stamp)) is not None:
-            return entry
-        if published_by(file) > self._now_us or file.start_us >= self._ends_at.get(file.partition, file.end_us):
-            return None
-        if not folder.since and folder.first is not None and stamp < folder.first:
-            return None
-        if folder.last is not None and stamp < folder.last:
-            self._between -= 1
-            return self._ask(file) if self._between >= 0 else None
-        if (entry := self._ask(file)) is None:
-            self._ends_at[file.partition] = file.start_us
-        return entry

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from airflow_provider_binance.archive.files import FetchedFile, fetch
+from airflow_provider_binance.archive.finding import Find, ListedFiles
 from airflow_provider_binance.archive.folder import Folder
 from airflow_provider_binance.archive.http import ArchiveHttp
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, file_at
@@ -19,7 +20,7 @@ from airflow_provider_binance.archive.listing import ArchiveListing
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import ArchiveError, BinanceError, RestrictedLocationError, UnreachableError
 from airflow_provider_binance.market import DAY_US, MINUTE_US, SECOND_US, Market, grid_of
-from airflow_provider_binance.planner import Find, ListedFiles, SourceChoice, Sources
+from airflow_provider_binance.planner import SourceChoice, Sources
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.rest.client import BinanceRest

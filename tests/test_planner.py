@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_binance.archive.finding import ListedFiles
 from airflow_provider_binance.archive.folder import Folder, Listed
 from airflow_provider_binance.archive.layout import ArchiveFile, Partition, file_at
 from airflow_provider_binance.evidence import Evidence, Stretch
 from airflow_provider_binance.market import DAY_US, INTERVALS, to_us
-from airflow_provider_binance.planner import ArchivePiece, ListedFiles, RestPiece, Sources, plan_stretches
+from airflow_provider_binance.planner import ArchivePiece, RestPiece, Sources, plan_stretches
 from airflow_provider_binance.records import Series
 
 
