@@ -1,25 +1,36 @@
-"""`one_ahead`: make the next item while the one before it is being used."""
+"""`OneAhead`: make the next item while the one before it is being used."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def one_ahead(items: Generator[T]) -> Generator[T]:
+class OneAhead(Iterator[T]):
     """The items, each made in a thread while the one before it is being written: what is read thus costs hardly more
-    time than what the database does meanwhile (measured). Left early, it does not wait for the one being made."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="read")
-    coming = thread.submit(next, items, None)
-    is_through = False
-    try:
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
-        is_through = True
-    finally:
-        coming.add_done_callback(lambda _: items.close())
-        thread.shutdown(wait=is_through)
+    time than what the database does meanwhile (measured). Closed early, it does not wait for the one being made."""
+
+    def __init__(self, items: Generator[T], before_waiting: Callable[[], None] = lambda: None) -> None:
+        """`before_waiting` is called where the next item is asked for and not there yet."""
+        self._items = items
+        self._before_waiting = before_waiting
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._coming: Future[T | None] = self._thread.submit(next, items, None)
+
+    def __next__(self) -> T:
+        if not self._coming.done():
+            self._before_waiting()
+        item = self._coming.result()
+        if item is None:
+            raise StopIteration
+        self._coming = self._thread.submit(next, self._items, None)
+        return item
+
+    def close(self) -> None:
+        """Make no more of them."""
+        is_idle = self._coming.done()
+        self._coming.add_done_callback(lambda _: self._items.close())
+        self._thread.shutdown(wait=is_idle)

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from threading import Event
 
-from airflow_provider_binance.ahead import one_ahead
+from airflow_provider_binance.ahead import OneAhead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.archive.layout import ArchiveFile
 from airflow_provider_binance.continuity import IdRun, IdScan, scan_of
@@ -113,7 +113,11 @@ class Loader:
 
     def _carry_out(self, units: list[Unit]) -> None:
         reader = Reader(self.rest, self.fetch_file, self.jobs)
-        with set_on_error(self.stopped), closing(one_ahead(reader.read(units, self.stopped))) as coming:
+        with (
+            set_on_error(self.stopped),
+            self.store.held() as commit,
+            closing(OneAhead(reader.read(units, self.stopped), before_waiting=commit)) as coming,
+        ):
             for done, unit in enumerate(units, 1):
                 if self.stopped.is_set():
                     raise CancelledError
@@ -135,10 +139,11 @@ class Loader:
         if not isinstance(piece, ArchivePiece):
             self._fail(task, first.error)
             return
-        parts = parts_of(first, coming)
+        archive, parts = first.fetched, parts_of(first, coming)
+        del first  # it holds rows
         try:
-            if first.fetched is not None:
-                self._write_file(task, piece, first.fetched, parts)
+            if archive is not None:
+                self._write_file(task, piece, archive, parts)
             else:
                 next(parts)
         except ArchiveFileMissingError:
@@ -212,6 +217,7 @@ class Loader:
             span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
             start_us, end_us = (piece.start_us, min(piece.end_us, made_us)) if parts == 1 else span
             self._commit(task, start_us, max(end_us, start_us + 1), rows, line, coverage)
+            del rows  # held by nobody here while the next ones are awaited
         task.left += [replace(s, evidence=s.evidence.with_early(piece.file.name)) for s in unmade]
 
     def _write_pages(self, unit: Unit, fetched: Pages) -> None:

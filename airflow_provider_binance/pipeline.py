@@ -179,8 +179,11 @@ def _read_unit(unit: Unit, future: Future[Fetched]) -> Iterator[Ready]:
         if isinstance(fetched, Pages):
             yield Ready(fetched)
         elif isinstance(fetched, FetchedFile):
-            for part in fetched.rows(unit.task.series):
-                yield Ready(fetched, part)
+            parts = fetched.rows(unit.task.series)
+            while (part := next(parts, None)) is not None:
+                ready, part = Ready(fetched, part), None
+                yield ready
+                del ready  # held by nobody here while the next one is read
         else:
             for pages in fetched:
                 yield Ready(pages)
@@ -201,8 +204,11 @@ def parts_of(ready: Ready, coming: Iterator[Ready]) -> Iterator[Part]:
         if ready.error is not None:
             raise ready.error
         assert ready.part is not None
-        yield ready.part
-        if ready.part[0] == ready.part[1]:
+        number, parts, rows = ready.part
+        del ready  # held by nobody here while the next one is read
+        yield number, parts, rows
+        del rows
+        if number == parts:
             return
         ready = next(coming)
 

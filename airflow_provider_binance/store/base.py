@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -156,6 +157,11 @@ class Store(Inspection):
     @abstractmethod
     def write(self, batch: Batch) -> WriteResult:
         """Write rows, ledger line and coverage in one transaction: after any end, all are there or none is."""
+
+    @abstractmethod
+    def held(self) -> AbstractContextManager[Callable[[], None]]:
+        """Where `write` may hold batches of one series back, to commit them together: at the latest when it is left, by
+        an error too, or when what it gives is called. Who waits for anything else calls that."""
 
     @abstractmethod
     def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:

@@ -21,6 +21,7 @@ from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, LedgerLine, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
 from airflow_provider_binance.store import postgres_partitions
+from airflow_provider_binance.store.holding import Holding
 from airflow_provider_binance.store.postgres_dialect import PostgresDialect
 from airflow_provider_binance.store.postgres_flush import Tails, write_many
 from airflow_provider_binance.store.postgres_rows import bigints, write_rows
@@ -99,6 +100,9 @@ class PostgresStore(PostgresDialect):
     def _connect(self, create: bool) -> bool:
         if self._connection is None or self._connection.closed:
             self._series_ids.clear()  # another server may answer now
+            held, self._holding = self._holding, None
+            if held is not None:
+                raise StoreUnavailableError(f"the connection to {self.url} was lost with what was not committed")
             self._verb = "CONNECT"
             # Prepared statements are of no use here, and a pooler between would lose them.
             self._connection = psycopg.connect(
@@ -254,6 +258,7 @@ class PostgresStore(PostgresDialect):
     # --- transactions -------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
+        self._commit_held()
         # What was committed while this one waited for its lock must be seen: not so under stricter isolation.
         self._change("BEGIN ISOLATION LEVEL READ COMMITTED")
 
@@ -310,8 +315,26 @@ class PostgresStore(PostgresDialect):
     def _lock_key(self, *parts: str) -> int:
         return _lock_key(self._namespace, *parts)
 
+    def _may_hold(self, dataset: Dataset) -> bool:
+        # Its lock is that of one series; who makes a month's table locks those who write to other months out.
+        return self._holds and dataset.day_column is None
+
+    def _begin_held(self, holding: Holding) -> None:
+        before = "RELEASE SAVEPOINT batch; " if holding.batches > 1 else ""
+        self._define(f"{before}SAVEPOINT batch")  # in one trip
+
+    def _rollback_batch(self) -> None:
+        self._series_ids.clear()
+        try:
+            self._change("ROLLBACK TO SAVEPOINT batch")
+        except BaseException:
+            self._holding = None
+            self._rollback()
+            raise
+
     def _commit(self) -> None:
-        self._change("COMMIT")
+        if self._run("COMMIT", ()).statusmessage != "COMMIT":  # it rolls back, without an error, what has failed
+            raise StoreUnavailableError(f"the store {self.url} rolled back what was to be committed")
 
     def _rollback(self) -> None:
         self._series_ids.clear()

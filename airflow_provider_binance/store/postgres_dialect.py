@@ -21,6 +21,7 @@ class PostgresDialect(SqlSidecars):
         return f"extract(epoch FROM clock_timestamp() - {time})::double precision"
 
     def _snapshot(self) -> None:
+        self._commit_held()
         self._change("BEGIN ISOLATION LEVEL REPEATABLE READ")
         # Room for the sums of a symbol-year's hours; ends with the transaction.
         self._query("SELECT set_config('work_mem', '64MB', true)")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from airflow_provider_binance.market import iso
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, WriteResult
 from airflow_provider_binance.registry import Continuity, Dataset
 from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.store.holding import Holding
 from airflow_provider_binance.store.precedence import Standing, file_standings, standing
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_read import OF_SERIES, of
@@ -28,16 +30,39 @@ class SqlStore(SqlRollup):
         with self._session():
             self._writable(batch.dataset)
             try:
-                self._lock(batch.dataset, batch.series)
+                if self._holding is not None and self._holding.takes(batch):
+                    self._begin_held(self._holding)
+                else:
+                    self._lock(batch.dataset, batch.series)
+                    self._holding = Holding(batch.dataset, batch.series)
                 self._make_room(batch)
                 result = self._write_rows(batch)
                 self._write_line(batch.dataset, batch.series, batch.start_us, batch.end_us, batch.line, result)
                 self._write_coverage(batch.dataset, batch.series, batch.coverage)
-                self._commit()
+                self._holding.add(result.rows_read)
+                if not self._may_hold(batch.dataset) or self._holding.is_full:
+                    self._commit_held()
+            except Exception:
+                self._take_back()
+                raise
             except BaseException:
+                self._holding = None
                 self._rollback()
                 raise
         return result
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[], None]]:
+        def commit() -> None:
+            with self._session():
+                self._commit_held()
+
+        self._holds = True
+        try:
+            yield commit
+        finally:
+            self._holds = False
+            commit()
 
     def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
         if not batches:
@@ -85,6 +110,36 @@ class SqlStore(SqlRollup):
             except BaseException:
                 self._rollback()
                 raise
+
+    def _may_hold(self, dataset: Dataset) -> bool:
+        """Whether a transaction of this dataset may now wait for its next batch, in nobody's way."""
+        return False
+
+    def _begin_held(self, holding: Holding) -> None:
+        """Make ready for the next batch behind those that are held back."""
+
+    def _rollback_batch(self) -> None:
+        """Undo what was done since `_begin_held`."""
+
+    def _take_back(self) -> None:
+        """Undo the batch that failed; those that were held back before it stay so: who wrote them may go on."""
+        if self._holding is not None and self._holding.batches:
+            self._rollback_batch()
+        else:
+            self._holding = None
+            self._rollback()
+
+    def _commit_held(self) -> None:
+        """Commit what is held back, if anything is."""
+        if self._holding is None:
+            return
+        try:
+            self._commit()
+        except BaseException:
+            self._rollback()
+            raise
+        finally:
+            self._holding = None
 
     def _make_room(self, batch: Batch) -> None:
         """Have what the rows of `batch` need of the table, under the lock."""

@@ -17,6 +17,7 @@ from airflow_provider_binance.errors import EnvironmentMismatchError, StoreError
 from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.base import Store, StoreState
+from airflow_provider_binance.store.holding import Holding
 from airflow_provider_binance.store.schema import (
     LATER,
     PUBLISHED,
@@ -49,6 +50,8 @@ class SqlBase(Store):
         self._mutex = threading.RLock()
         self._applied: frozenset[str] = frozenset()
         self._environment: str | None = None
+        self._holds = False
+        self._holding: Holding | None = None
         self._series_ids: dict[tuple[str, str, str], int] = {}
 
     # --- steps that each database brings ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import NamedTuple
 
-from airflow_provider_binance.ahead import one_ahead
+from airflow_provider_binance.ahead import OneAhead
 from airflow_provider_binance.records import Image, Row, Rows
 
 #: Names of databases in memory that are attached for one transaction.
@@ -37,7 +37,7 @@ class Incoming:
 
     def chunks(self) -> Generator[Chunk]:
         """Chunk by chunk, each made while the one before it is being used."""
-        with closing(one_ahead(self._rows.sqlite_chunks(images=len(self._places)))) as coming:
+        with closing(OneAhead(self._rows.sqlite_chunks(images=len(self._places)))) as coming:
             for chunk in coming:
                 yield self._take_image(chunk) if isinstance(chunk, Image) else self._take_tuples(chunk)
 

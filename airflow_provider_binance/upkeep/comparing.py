@@ -14,7 +14,7 @@ from itertools import islice
 from threading import Event
 from typing import Any
 
-from airflow_provider_binance.ahead import one_ahead
+from airflow_provider_binance.ahead import OneAhead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.errors import BinanceError, CorruptArchiveError
 from airflow_provider_binance.market import INTERVALS, Interval, iso_or_number
@@ -142,7 +142,7 @@ def compare(
     reader = Reader(runtime.rest, runtime.fetch_file, jobs)
     done = 0
     try:
-        with set_on_error(stopped), closing(one_ahead(reader.read(units, stopped))) as coming:
+        with set_on_error(stopped), closing(OneAhead(reader.read(units, stopped))) as coming:
             for unit in units:
                 comparer.take(unit, coming)
                 done += 1
