@@ -26,6 +26,7 @@ from airflow_provider_binance.tasks import (
     add_task,
     begins,
     due,
+    files_read,
     resolved_start,
     touching,
     with_evidence,
@@ -214,12 +215,8 @@ def _add_confirmations(runtime: Runtime, selection: Selection, planned: Iterable
     lines = runtime.store.archive_lines_of([entry.series for entry, _ in waiting], start_us, end_us)
     for entry, task in waiting:
         for at, stretch in enumerate(task.stretches):
-            read = {
-                line.source_ref.rpartition("/")[2]
-                for line in lines[entry.series]
-                if line.start_us < stretch.end_us and line.end_us > stretch.start_us
-            }
-            task.stretches[at] = replace(stretch, evidence=Evidence(archive=tuple(sorted(read))))
+            read = files_read(lines[entry.series], entry.ranges, stretch.start_us, stretch.end_us)
+            task.stretches[at] = replace(stretch, evidence=read)
         if task.first_pieces():
             entry.tasks.append(task)
 

@@ -8,12 +8,13 @@ from datetime import datetime
 
 from airflow_provider_binance.errors import BinanceError, InputError
 from airflow_provider_binance.evidence import Evidence, Stretch
-from airflow_provider_binance.market import DAY_US, INTERVALS, Market, grid_of, parse_interval
+from airflow_provider_binance.market import DAY_US, INTERVALS, MINUTE_US, Market, grid_of, parse_interval
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import SourceChoice
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, State
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.runtime import Runtime
+from airflow_provider_binance.store.base import ArchiveLine
 from airflow_provider_binance.texts import listed
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, NOW, Instant, check_window, parse_instant
 
@@ -26,6 +27,9 @@ CONFIRM_BACK_US = 40 * DAY_US
 
 #: After a complete range that ends where the missing part begins, REST is taken to serve so much of it.
 _LATELY_US = 7 * DAY_US
+
+#: The archive's clock and REST's, by which files and rows are dated, may be so far apart.
+_CLOCKS_US = MINUTE_US
 
 When = datetime | str | None
 Names = Sequence[str] | str
@@ -243,8 +247,19 @@ def provisional(
     """Complete stretches that no archive file has confirmed, with the files that were read for them already."""
     for known in touching(ranges, start_us, end_us, provisional=True):
         a, b = max(known.start_us, start_us), min(known.end_us, end_us)
-        read = {line.source_ref.rpartition("/")[2] for line in runtime.store.archive_lines(series, a, b)}
-        yield Stretch(a, b, Evidence(archive=tuple(sorted(read))))
+        yield Stretch(a, b, files_read(runtime.store.archive_lines(series, a, b), [known], a, b))
+
+
+def files_read(lines: Iterable[ArchiveLine], ranges: Iterable[CoverageRange], start_us: int, end_us: int) -> Evidence:
+    """The files that were read for a provisional stretch of `ranges` since its rows are there. One that was read before
+    they came may well have them: it is to be read again."""
+    there_us = max((known.checked_at_us for known in touching(ranges, start_us, end_us, provisional=True)), default=0)
+    read = {
+        line.source_ref.rpartition("/")[2]
+        for line in lines
+        if line.start_us < end_us and line.end_us > start_us and line.started_us > there_us - _CLOCKS_US
+    }
+    return Evidence(archive=tuple(sorted(read)))
 
 
 def _was_served_lately(wanted: Sequence[Stretch], ranges: Iterable[CoverageRange]) -> bool:

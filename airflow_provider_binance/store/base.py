@@ -25,7 +25,7 @@ ACCEPTED = (
 class ArchiveLine(NamedTuple):
     """One line of `ingest_log` whose source is an archive file: which file gave (or lacked) what range.
 
-    `published_us` and `etag` are None in lines of before migration 0002.
+    `published_us` and `etag` are None in lines of before migration 0002. `started_us`: when whoever read it began.
     """
 
     source_ref: str
@@ -36,6 +36,7 @@ class ArchiveLine(NamedTuple):
     parts: int
     published_us: int | None = None
     etag: str | None = None
+    started_us: int = 0
 
 
 class StoreState(NamedTuple):

@@ -95,7 +95,7 @@ class SqlReader(SqlBase):
             if not self._readable():
                 return found
             columns = f"source, source_ref, sha256, {self._us('range_start')}, {self._us('range_end')}, part, parts"
-            columns += f", {self._published_columns()}"
+            columns += f", {self._published_columns()}, {self._us('started_at')}"
             for dataset in {one.dataset for one in found}:
                 for one, line in self._lines_of(found, dataset, "ingest_log", columns, "id", start_us, end_us):
                     if line[0] == Source.ARCHIVE:

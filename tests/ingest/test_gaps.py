@@ -136,6 +136,24 @@ def test_a_late_day_comes_by_rest_and_is_confirmed_later(bench):
     assert {request.path for request in it.sim.requests} == {"/listing"}
 
 
+def test_what_rest_gave_after_the_file_was_read_is_confirmed_by_it(bench):
+    """The file was read before these rows came: `--confirm` reads it again, once."""
+    it = bench()
+    it.load(**DAY)
+    [(sha,)] = it.sql("select distinct confirmed_by from coverage")
+    it.sql("delete from klines_data where open_time >= (select min(open_time) + 1380 * 60000000 from klines_data)")
+    it.sql("update ingest_log set started_at = started_at - 3600 * 1000000")
+    it.sql("update coverage set range_end = range_end - 60 * 60000000, row_count = row_count - 60")
+    assert it.load(source="rest", **DAY).counts.rows_inserted == 60
+    assert it.sql("select row_count from coverage where confirmed_by is null") == [(60,)]
+
+    confirmed = it.load(confirm=True, **DAY)
+
+    assert (confirmed.counts.rows_unchanged, confirmed.counts.rows_updated) == (60, 0)
+    assert it.sql("select distinct confirmed_by, sum(row_count) from coverage") == [(sha, 1440)]
+    assert it.load(confirm=True, **DAY).counts.rows_read == 0
+
+
 def test_a_daily_load_confirms_the_days_before_it(bench):
     """A day comes by REST before its file is out; the next day's load confirms it, and loads nothing older anew."""
     it = bench(now="2024-06-11T00:01:00Z")
