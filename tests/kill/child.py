@@ -28,6 +28,7 @@ from airflow_provider_binance.archive import files
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import IngestError
 from airflow_provider_binance.kline_rows import KlineRows
+from airflow_provider_binance.store import holding
 from airflow_provider_binance.store.sql import SqlStore
 
 #: What a load may be doing when it is killed, by the byte that stands for it.
@@ -69,11 +70,13 @@ def place_of(noted: bytes) -> str:
     return PLACES[noted[0]] if noted[0] or not noted[1] else "download"
 
 
-def make_small() -> None:
-    """Several blocks a download, parts a file, and chunks a part, so that there is a middle to be killed in."""
+def make_small(held_rows: int) -> None:
+    """Several blocks a download, parts a file, and chunks a part, so that there is a middle to be killed in. A
+    transaction holds `held_rows`: with one, each part commits, however fast the next one is read."""
     files._BLOCK = 16 * 1024
     files.PART_BYTES = 150_000
     kline_rows._CHUNK_ROWS = 200
+    holding.HELD_ROWS = held_rows
 
 
 def arm(watched: Watched, store_class: type[SqlStore]) -> None:
@@ -148,7 +151,7 @@ def _watch(watched: Watched, owner: type, name: str, place: str, point: str = ""
 def main(text: str) -> int:
     """Run the load that `text` describes; its exit status."""
     order = json.loads(text)
-    make_small()
+    make_small(order.get("held_rows", 1_500))
     if order["config"]["store_url"].startswith("sqlite"):
         from airflow_provider_binance.store.sqlite import SqliteStore as StoreClass
     else:

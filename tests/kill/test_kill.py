@@ -9,22 +9,24 @@ import pytest
 
 from tests.kill.scene import Scene, assert_at_one, has_tables
 
+#: With the rows that a transaction holds: one, where commits are counted.
 KILLS = [
-    ("migration", 4),
-    ("download", 2),
-    ("mid_rows", 2),
-    ("rows_without_line", 3),
-    ("before_commit", 4),
-    ("after_commit", 1),
-    ("after_commit", 7),
+    ("migration", 4, 1),
+    ("download", 2, 1),
+    ("mid_rows", 2, 1),
+    ("mid_rows", 4, 100_000),
+    ("rows_without_line", 3, 100_000),
+    ("before_commit", 4, 1),
+    ("after_commit", 1, 1),
+    ("after_commit", 7, 1),
 ]
 
 
-@pytest.mark.parametrize(("point", "times"), KILLS)
-def test_killed_and_run_again(scene: Scene, tmp_path: Path, point: str, times: int) -> None:
+@pytest.mark.parametrize(("point", "times", "held_rows"), KILLS)
+def test_killed_and_run_again(scene: Scene, tmp_path: Path, point: str, times: int, held_rows: int) -> None:
     """The signal strikes where it should; what is there then is consistent; the second run makes it whole."""
     marker = tmp_path / "marker"
-    assert scene.run(kill=(point, times), marker=str(marker)) == -signal.SIGKILL
+    assert scene.run(kill=(point, times), held_rows=held_rows, marker=str(marker)) == -signal.SIGKILL
     assert marker.read_text() == point
     before = assert_at_one(scene.url) if has_tables(scene.url) else 0
     assert before < len(scene.expected)

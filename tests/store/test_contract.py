@@ -192,7 +192,7 @@ def test_archive_lines_tell_the_files(store: Store) -> None:
     store.write(klines(0, 10, source=Source.ARCHIVE, confirmed_by="sha"))
     store.write(klines(10, 20))
     (line,) = store.archive_lines(SERIES, at(9), at(50))
-    assert line == ("archive 0-10", "sha", at(0), at(10), 1, 1, None, None)
+    assert line == ("archive 0-10", "sha", at(0), at(10), 1, 1, None, None, T0)
     assert store.archive_lines(SERIES, at(10), at(50)) == []
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from airflow_provider_binance.errors import StoreError, StoreUnavailableError
-from airflow_provider_binance.records import Batch, WriteResult
+from airflow_provider_binance.records import Batch, Series, WriteResult
 from airflow_provider_binance.store import Store, holding, open_store
 from tests.store.helpers import EVER, SERIES, batch_of, kline, klines, plain
 
-OTHER = replace(SERIES, symbol="ETHUSDT")
+OTHER = Series("spot", "klines", "ETHUSDT", "1m")
 
 
 def seen(url: str) -> tuple[int, int, int]:
