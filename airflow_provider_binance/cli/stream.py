@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -28,7 +29,7 @@ def stream(arguments: argparse.Namespace, output: Output) -> int:
     """`stream`: bring what happens into the store, until a signal ends it."""
     config = settings(arguments, output)
     require_extra()
-    from airflow_provider_binance.stream.sidecar import Sidecar  # this and the next need the extra
+    from airflow_provider_binance.stream.sidecar import Sidecar, StreamReport  # this and the next need the extra
     from airflow_provider_binance.stream.subscriptions import Shard
 
     selection, options = selection_of(arguments, config, os.environ)
@@ -36,15 +37,28 @@ def stream(arguments: argparse.Namespace, output: Output) -> int:
     port = arguments.health_port if arguments.health_port is not None else options.health_port
     tell_store(config, output)
     path = getattr(arguments, "config", None)
+
+    def leave(report: StreamReport) -> None:
+        # Threads that wait for a store or a server that does not answer would be waited for.
+        status = tell(report)
+        sys.stdout.flush()
+        os._exit(status)
+
+    def tell(report: StreamReport) -> int:
+        told = [f"{name}: {value}" for name, value in report.to_dict().items()]
+        output.result({"schema": SCHEMA, "stream": report.to_dict()}, told)
+        return 128 + signal.SIGINT if sidecar.ended_by == signal.SIGINT else 0
+
     with spool_of(arguments, config, shard) as spool:
         sidecar = Sidecar(
-            config, selection, shard, health_port=port, file=Path(path) if path else None, spool=spool,
+            config, selection, shard, health_port=port, file=Path(path) if path else None, spool=spool, leave=leave,
             reselect=lambda: selection_of(arguments, settings(arguments, output), os.environ)[0],
         )  # fmt: skip
         report = sidecar.run()
-    told = [f"{name}: {value}" for name, value in report.to_dict().items()]
-    output.result({"schema": SCHEMA, "stream": report.to_dict()}, told)
-    return 128 + signal.SIGINT if sidecar.ended_by == signal.SIGINT else 0
+        sidecar.returned()
+    if sidecar.is_mending:
+        leave(report)
+    return tell(report)
 
 
 def spool_of(

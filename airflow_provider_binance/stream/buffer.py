@@ -55,6 +55,10 @@ class Buffer:
         """Whether there is room again."""
         return len(self._items) <= self._most // 2
 
+    def is_drained(self) -> bool:
+        """Whether nothing waits but in memory."""
+        return True
+
     def has(self, count: int) -> bool:
         """Whether so many items wait to be taken."""
         return len(self._items) >= count

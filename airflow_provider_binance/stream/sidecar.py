@@ -32,11 +32,12 @@ from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import Metrics
 from airflow_provider_binance.stream.progress import Progressing
 from airflow_provider_binance.stream.reloading import Reloading
+from airflow_provider_binance.stream.searching import Searching
 from airflow_provider_binance.stream.selection import Selection
 from airflow_provider_binance.stream.spool import Spool
 from airflow_provider_binance.stream.spooling import SpooledBuffer
 from airflow_provider_binance.stream.standing import Standing
-from airflow_provider_binance.stream.subscriptions import Carried, Shard
+from airflow_provider_binance.stream.subscriptions import Carried, Shard, carried_by
 from airflow_provider_binance.stream.taking import SETTLE_SECONDS, Taking
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,11 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.5
 #: Some 300 bytes each.
 MOST_BUFFERED = 100_000
-#: So long is waited for what the store still takes when it ends, and for a load that is under way.
+#: So long is waited for what the store still takes when it ends: with a spool little enough for the ten seconds that
+#: containers are given.
 DRAIN_SECONDS = 20.0
+SPOOLED_DRAIN_SECONDS = 4.0
+#: So long is waited for what is under way: loads, and courtesies to a store that may not answer.
 LEAVE_SECONDS = 2.0
 
 
@@ -69,7 +73,8 @@ class Sidecar:
     """Streams what is selected into the store until SIGTERM or SIGINT. `health_port`: see `health`.
 
     `reselect` reads the selection anew: at SIGHUP, when `file` has changed, and every hour. `spool` keeps what the
-    store does not take in time; it stays open.
+    store does not take in time; it stays open. `leave` is called, in another thread, where all is done and something
+    that is under way, such as a store that hangs, keeps it from returning.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Sidecar:
         reselect: Callable[[], Selection] | None = None,
         file: Path | None = None,
         spool: Spool | None = None,
+        leave: Callable[[StreamReport], None] = lambda report: None,
     ) -> None:
         self._config = config
         self._selection = selection
@@ -95,6 +101,9 @@ class Sidecar:
         self._progress = Progressing()
         self._standing = Standing(self._buffer, self._mender, self._taking)
         self._paused = False
+        self._leave = leave
+        self._leaving: threading.Timer | None = None
+        self._drain_seconds = DRAIN_SECONDS if spool is None else SPOOLED_DRAIN_SECONDS
         #: The number of the signal that ended it.
         self.ended_by = 0
 
@@ -170,7 +179,8 @@ class Sidecar:
         self._listen_to_signals(loop, ending, reloading)
         flusher.start()
         await following.change()
-        runs = (fleet.run(), following.run(), self._look_after(now_us), reloading.run())
+        searching = Searching(runtime, self._taking, lambda: carried_by(fleet.planned), self._buffer.is_drained)
+        runs = (fleet.run(), following.run(), self._look_after(now_us), reloading.run(), searching.run())
         tasks = [asyncio.create_task(one) for one in runs]
         ended = asyncio.create_task(ending.wait())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
@@ -187,9 +197,23 @@ class Sidecar:
         keepers = self._standing.all_keepers
         events = sum(keeper.frames.counts["events"] for keeper in keepers)
         connects = sum(keeper.connects for keeper in keepers)
-        return StreamReport(
+        report = StreamReport(
             events, flusher.counts.rows_inserted, flusher.flushes, self._taking.gaps, self._mender.rows, connects
         )  # fmt: skip
+        self._leaving = threading.Timer(2 * LEAVE_SECONDS, self._leave, [report])
+        self._leaving.daemon = True
+        self._leaving.start()
+        return report
+
+    @property
+    def is_mending(self) -> bool:
+        """Whether a load is still under way."""
+        return not self._mender.join(0)
+
+    def returned(self) -> None:
+        """Whoever called `run` goes on: it need not be left."""
+        if self._leaving is not None:
+            self._leaving.cancel()
 
     def _listen_to_signals(self, loop: asyncio.AbstractEventLoop, ending: asyncio.Event, reloading: Reloading) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -212,7 +236,7 @@ class Sidecar:
         Raises:
             StoreError: something is left, and there is no room for it; or the store refuses it.
         """
-        await asyncio.to_thread(flusher.join, DRAIN_SECONDS)
+        await asyncio.to_thread(flusher.join, self._drain_seconds)
         if flusher.is_alive():
             flusher.give_up()
             await asyncio.to_thread(flusher.join, LEAVE_SECONDS)

@@ -61,6 +61,10 @@ class SpooledBuffer(Buffer):
             log.info("%d batches wait in the spool %s", len(self.spool), self.spool.folder)
         self._thread.start()
 
+    def is_drained(self) -> bool:
+        """Whether nothing waits on the disk."""
+        return not len(self.spool)
+
     def has(self, count: int) -> bool:
         """Whether so many items wait to be taken; a spool that is not empty is many."""
         return len(self.spool) > self._is_taken_spooled or super().has(count)

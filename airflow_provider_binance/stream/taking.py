@@ -98,10 +98,15 @@ class Taking:
             line.covered_us = None
             if covered_us is not None and covered_us < opened:
                 self._put([self._lost(Lost(series, covered_us, opened, WAS_AWAY))])
-        if not entry.is_streamed_only:
-            for start_us, end_us in holes(known, now_us):
-                log.info("open: %s from=%s to=%s", series, iso(start_us), iso(end_us))
-                self._ask(Urgency.REPAIR, series, start_us, end_us)
+        self.ask_holes(series, known, now_us)
+
+    def ask_holes(self, series: Series, known: Iterable[CoverageRange], now_us: int) -> None:
+        """Have filled what the ledger lacks of the last days."""
+        if dataset(series.dataset).is_streamed_only:
+            return
+        for start_us, end_us in holes(known, now_us):
+            log.info("open: %s from=%s to=%s", series, iso(start_us), iso(end_us))
+            self._ask(Urgency.REPAIR, series, start_us, end_us)
 
     def drop(self, dropped: Iterable[Series]) -> None:
         """These are not streamed any more: what is open is written down now, what still comes of them is stale."""
