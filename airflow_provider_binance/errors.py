@@ -9,6 +9,7 @@
     │   ├── UnknownSymbolError        Binance lists no such symbol in this market
     │   └── UnknownIntervalError      no such interval, or not in this market
     ├── UnexplainedGapError        3  finished, but something unexplained remains (``on_gap="fail"``)
+    ├── BufferFullError            3  retryable: real-time data came faster than it was taken (``on_full="raise"``)
     ├── BinanceError               4  Binance is unreachable, refuses or bans
     │   ├── UnreachableError          retryable: no answer (DNS, reset, time-out, 5xx)
     │   ├── MalformedResponseError    retryable: an answer that is no answer (cut short, not JSON)
@@ -88,6 +89,14 @@ class UnknownIntervalError(InputError):
 
 class UnexplainedGapError(IngestError):
     """The load finished, but a piece of its window is neither there nor explained."""
+
+    retryable = True
+    exit_status = 3
+
+
+class BufferFullError(IngestError):
+    """Real-time data came faster than it was taken, and ``on_full="raise"`` says to end then. All that came before has
+    been handed on."""
 
     retryable = True
     exit_status = 3

@@ -6,19 +6,22 @@ import asyncio
 import gc
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import Interval, Market, from_us, parse_interval, to_us
+from airflow_provider_binance.market_data import Gap, MarketData
 from airflow_provider_binance.records import Kline, Series
 from airflow_provider_binance.registry import KLINES, Kind
 from airflow_provider_binance.windows import NOW, check_window, parse_instant
+
+__all__ = ["BinanceDataProvider", "DataProviderInterface", "Gap", "MarketData"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,32 +31,10 @@ if TYPE_CHECKING:
 _BLOCK_ROWS: Final = 2_000
 #: Rows fetched at a time, to bound what lives as Klines: they are four times as big as their columns.
 _WINDOW_ROWS: Final = 20_000
+#: Records handed on before others of the event loop get a turn.
+_TURN_RECORDS: Final = 64
 #: Binance opened on 2017-07-14; nothing is older.
 _FIRST_DAY_US: Final = to_us(datetime(2017, 7, 1, tzinfo=UTC))
-
-
-class MarketData(Protocol):
-    """What every record of real-time data has, whatever its dataset."""
-
-    @property
-    def dataset(self) -> str:
-        """Name of the dataset, which is the name of its table."""
-
-    @property
-    def market(self) -> str:
-        """`spot`, `um` or `cm`."""
-
-    @property
-    def symbol(self) -> str:
-        """Binance's name of the symbol."""
-
-    @property
-    def event_time(self) -> datetime | None:
-        """When Binance sent it, aware UTC; None where Binance does not say."""
-
-    @property
-    def received_at(self) -> datetime:
-        """When it arrived here, aware UTC."""
 
 
 class DataProviderInterface(ABC):
@@ -74,8 +55,16 @@ class DataProviderInterface(ABC):
 
     @abstractmethod
     def get_real_time_data(
-        self, symbols: Sequence[str], *, market: str = "spot", datasets: Sequence[str] | None = None
-    ) -> AsyncIterator[MarketData]:
+        self,
+        symbols: Sequence[str],
+        *,
+        market: str = "spot",
+        datasets: Sequence[str] | None = None,
+        intervals: Sequence[str] | None = None,
+        fill_gaps: bool = True,
+        buffer: int = 10_000,
+        on_full: str = "wait",
+    ) -> AsyncGenerator[MarketData, None]:
         """The records of `symbols` as they happen, continuous over reconnects, until the caller stops."""
 
 
@@ -140,18 +129,57 @@ class BinanceDataProvider(DataProviderInterface):
         *,
         market: str = "spot",
         datasets: Sequence[str] | None = None,
-    ) -> AsyncIterator[MarketData]:
-        """Not in this version: raises InputError when the first record is asked for.
+        intervals: Sequence[str] | None = None,
+        fill_gaps: bool = True,
+        buffer: int = 10_000,
+        on_full: str = "wait",
+    ) -> AsyncGenerator[MarketData, None]:
+        """The records of `symbols` as they happen, until the caller stops: by `aclose`, or by cancelling its task.
 
-        Real-time data comes with the streaming sidecar.
+        The records of a series (a symbol's dataset, and interval) come in the order of their keys, each once, over any
+        number of reconnects. What a stream did not bring is asked of REST and comes in its place, or a `Gap` does.
+
+        Args:
+            symbols: names as Binance spells them, or patterns (`*USDT`) over what trades now.
+            market: `spot`, `um` (USDⓈ-M futures) or `cm` (COIN-M futures).
+            datasets: of `klines`, `trades` (spot), `agg_trades`, `book_tickers`, `mark_prices` and `liquidations`
+                (futures); default: `trades` on spot, `agg_trades` on futures.
+            intervals: those of the klines, which are handed on when they have closed.
+            fill_gaps: False asks REST for nothing: what is lacking is told by a `Gap` at once.
+            buffer: how many records may wait to be taken.
+            on_full: what to do then. `wait`: stop reading until half of them are taken. `drop_oldest`: drop those that
+                wait the longest, and say so by a `Gap`. `raise`: end with BufferFullError, after all that waits.
+
+        Raises (when the first record is asked for):
+            InputError: unknown market, symbol, dataset or interval, or words that do not fit.
+            ConfigError: the extra `[stream]` is not installed.
+            BinanceError: Binance is unreachable, refuses or bans.
         """
-        nothing: list[MarketData] = []
-        for record in nothing:  # which makes this an async generator, as the interface promises
-            yield record
-        raise InputError(
-            "this version has no real-time data: it comes with the streaming sidecar. "
-            "Until then, ask get_historical_data for the klines up to now (end='now')"
-        )
+        with _COLLECTOR.without_full_collections():
+            await asyncio.to_thread(_load_streams)
+            from airflow_provider_binance.stream.asking import Asked
+            from airflow_provider_binance.stream.live import LiveStream
+
+            asked = Asked.parse(
+                symbols, market, datasets, intervals, fill_gaps=fill_gaps, buffer=buffer, on_full=on_full
+            )
+            stream = await LiveStream.open(await asyncio.to_thread(self._settings), asked)
+        try:
+            taken = 0
+            while True:
+                yield await stream.take()
+                taken += 1
+                if not taken % _TURN_RECORDS:
+                    await asyncio.sleep(0)
+        finally:
+            await stream.close()
+
+    def _settings(self) -> BinanceConfig:
+        """The settings as they are now."""
+        if self._config is None:
+            return BinanceConfig.load(**self._secrets)
+        config = self._config.model_copy(update=self._secrets)
+        return config.reread_by(None) if self._secrets else config
 
     def _frame(
         self, market: Market, symbol: str, interval: Interval, start: datetime | str, end: datetime | str, exact: bool
@@ -159,12 +187,7 @@ class BinanceDataProvider(DataProviderInterface):
         with _COLLECTOR.without_full_collections():
             from airflow_provider_binance.ingest import fetch_klines
 
-            if self._config is None:
-                config = BinanceConfig.load(**self._secrets)
-            else:
-                config = self._config.model_copy(update=self._secrets)
-                if self._secrets:
-                    config = config.reread_by(None)
+            config = self._settings()
             frame = _Frame(exact=exact)
             for first, stop in _windows(config, market, symbol, interval, start, end):
                 frame.take(
@@ -206,6 +229,14 @@ class _Collector:
 
 
 _COLLECTOR: Final = _Collector()
+
+
+def _load_streams() -> None:
+    """Import what streams need, which takes long; raises ConfigError where the extra is not installed."""
+    from airflow_provider_binance.stream import require_extra
+
+    require_extra()
+    import airflow_provider_binance.stream.live  # noqa: F401
 
 
 def _windows(

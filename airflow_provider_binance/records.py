@@ -123,10 +123,6 @@ class Liquidation(NamedTuple):
     trade_time: datetime
 
 
-#: What a stream brings.
-MarketData = Kline | AggTrade | Trade | BookTicker | MarkPrice | Liquidation
-
-
 class Series(NamedTuple):
     """What is loaded as one line through time: `(market, dataset, symbol, interval)`, interval `''` if it has none."""
 

@@ -1,8 +1,9 @@
-"""`make demo`: a real Airflow loads klines into a new SQLite file, twice; the second time there is nothing to do.
+"""`make demo`: a real Airflow loads klines into a new SQLite file, twice; the second time there is nothing to do. Then
+`binance-ingest stream` brings live ones into it for some seconds.
 
 Binance itself when it answers, else (or with BINANCE_OFFLINE=1) the bundled simulator. Everything lands in build/demo.
 Ends with status 0 only if Airflow calls both runs a success, the first stored exactly the expected rows, and the
-second none.
+second none, and the stream brought rows without a gap.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 import urllib.error
@@ -19,6 +21,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ PROBES = (
 )
 #: The simulator's clock, so that every offline run loads the same: a month, some days of the next, and a REST tail.
 SIMULATED_NOW = datetime(2026, 11, 4, 9, 30, tzinfo=UTC)
+#: The stream ends when so many klines of a second are stored, and fails when they are not by then.
+LIVE_ROWS, LIVE_SECONDS = 10, 25.0
 _STARTED = time.monotonic()
 
 
@@ -95,6 +100,50 @@ def stored_rows() -> int:
     """Rows of `klines` in the store, counted by plain SQL."""
     with closing(sqlite3.connect(f"file:{STORE}?mode=ro", uri=True)) as database:
         return int(database.execute("SELECT count(*) FROM klines").fetchone()[0])
+
+
+def ask(statement: str) -> list[Any]:
+    """What the store answers to plain SQL."""
+    with closing(sqlite3.connect(f"file:{STORE}?mode=ro", uri=True)) as database:
+        return list(database.execute(statement))
+
+
+def stream_live(extra: Mapping[str, Any]) -> None:
+    """Have the sidecar stream for some seconds into the store; it reads the same connections as Airflow."""
+    connections = {"BINANCE_DEFAULT": {"conn_type": "binance", "extra": dict(extra)},
+                   "INGEST_DEFAULT": {"conn_type": "sqlite", "host": str(STORE)}}  # fmt: skip
+    environ = {**os.environ, **{f"AIRFLOW_CONN_{name}": json.dumps(fields) for name, fields in connections.items()}}
+    command = [sys.executable, "-m", "airflow_provider_binance.cli", "stream", "--json", "-v",
+               "--market", MARKET, "--symbol", *SYMBOLS, "--interval", "1s"]  # fmt: skip
+    log_file, began = OUTPUT / "stream.log", time.monotonic()
+    with log_file.open("w") as log:
+        sidecar = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log, text=True)
+    rows, progress = 0, []
+    try:
+        while sidecar.poll() is None and time.monotonic() - began < LIVE_SECONDS:
+            [(rows,)] = ask("SELECT count(*) FROM klines WHERE interval = '1s'")
+            if rows >= LIVE_ROWS and (progress := ask("SELECT event_at, lag_seconds FROM stream_progress")):
+                break
+            time.sleep(0.25)
+        sidecar.send_signal(signal.SIGTERM)
+        told, _ = sidecar.communicate(timeout=60)
+    finally:
+        sidecar.kill()
+        sidecar.wait()
+    [(rows,)] = ask("SELECT count(*) FROM klines WHERE interval = '1s'")
+    if sidecar.returncode or not progress:
+        raise DemoError(f"the stream ended with status {sidecar.returncode} and {rows} rows; see {log_file}")
+    for symbol in SYMBOLS:
+        ranges = ask(f"SELECT range_start, range_end FROM coverage WHERE symbol = '{symbol}' AND interval = '1s' "
+                     "ORDER BY range_start")  # fmt: skip
+        if any(left[1] != right[0] for left, right in pairwise(ranges)):
+            raise DemoError(f"the ledger has a hole in the live klines of {symbol}; see {log_file}")
+    report, (event_us, lag) = json.loads(told)["stream"], progress[0]
+    say(
+        f"{rows} klines of 1 s arrived within {time.monotonic() - began:.0f} s, {report['rows_inserted']} of them by "
+        f"websocket. The newest event, of {datetime.fromtimestamp(event_us / 1e6, UTC):%H:%M:%S} UTC, was committed "
+        f"{lag:.2f} s after Binance sent it."
+    )
 
 
 def expected_rows(start: datetime, end: datetime, coverage: Mapping[str, Any]) -> int:
@@ -191,7 +240,11 @@ def demo(stack: ExitStack) -> None:
     if second["rows_inserted"] or second["rows_updated"] or stored != after_first:
         told = f"{second['rows_inserted']:,} inserted, {second['rows_updated']:,} updated, {stored:,} in the store"
         raise DemoError(f"run 2 should have changed nothing, but: {told}")
-    say(f"Run 1 stored exactly the {expected:,} klines expected, run 2 none. All is as it should be.")
+    say(f"Run 1 stored exactly the {expected:,} klines expected, run 2 none.")
+
+    say(f"Streaming {' and '.join(SYMBOLS)} live into the same store, with the same connections …")
+    stream_live(extra)
+    say("All is as it should be.")
 
 
 def next_steps() -> str:

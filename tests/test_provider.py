@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import json
 import subprocess
 import sys
@@ -137,14 +136,6 @@ async def test_mistakes_are_refused(config: BinanceConfig, words: tuple[Any, ...
     """With the error that says what to do."""
     with pytest.raises(kind):
         await BinanceDataProvider(config=config).get_historical_data(*words)
-
-
-async def test_real_time_data_says_when_it_comes() -> None:
-    """One clear error at the first record."""
-    stream = BinanceDataProvider().get_real_time_data(["BTCUSDT"])
-    assert inspect.isasyncgen(stream)
-    with pytest.raises(InputError, match="comes with the streaming sidecar"):
-        await anext(stream)
 
 
 def test_the_interface_is_abstract() -> None:

@@ -184,21 +184,15 @@ class Server:
 
     def _command(self, method: str, command: str, body: bytes) -> Any:
         """``GET|DELETE requests``, ``GET connections``, ``GET|POST clock``, ``POST|DELETE faults``,
-        ``POST|DELETE accounts``, ``DELETE limits``."""
+        ``POST|DELETE accounts``, ``DELETE limits``, ``POST streams``."""
         sent = json.loads(body) if body else {}
         match method, command:
-            case "GET", "requests":
-                return [record.to_dict() for record in self.records]
             case "DELETE", "requests":
                 self.records.clear()
-            case "GET", "connections":
-                return [record.to_dict() for record in self.streams.records]
             case "POST", "clock":
                 now = sent.get("now")
                 now_ms = self.exchange.clock.now_ms() if now is None else to_ms(now)
                 self.exchange.clock.set(now_ms, sent.get("speed"))
-            case "GET", "clock":
-                return {"now": self.exchange.clock.now_ms(), "speed": self.exchange.clock.speed}
             case "POST", "faults":
                 faults = sent["fault"]
                 for fault in [faults] if isinstance(faults, str) else faults:
@@ -215,8 +209,22 @@ class Server:
                 self.limiter.forgive()
                 self.streams.gate.forgive()
             case _:
-                return None
+                return self._show(method, command, sent)
         return {}
+
+    def _show(self, method: str, command: str, sent: dict[str, Any]) -> Any:
+        """The commands that change nothing; None for one that there is not."""
+        match method, command:
+            case "GET", "requests":
+                return [record.to_dict() for record in self.records]
+            case "GET", "connections":
+                return [record.to_dict() for record in self.streams.records]
+            case "GET", "clock":
+                return {"now": self.exchange.clock.now_ms(), "speed": self.exchange.clock.speed}
+            case "POST", "streams":
+                span = to_ms(sent["start"]), to_ms(sent["end"])
+                return {"events": self.streams.render(sent["market"], sent["streams"], *span)}
+        return None
 
 
 def _drop(http_request: web.Request, *, reset: bool = False) -> web.StreamResponse:

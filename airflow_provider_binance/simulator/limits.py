@@ -12,6 +12,8 @@ WEIGHT_LIMIT = {"spot": 6000, "futures": 2400}
 NO_LIMIT = 1_000_000
 RAW_REQUEST_LIMIT = 300_000
 RAW_WINDOW_MS = 5 * MINUTE_MS
+# Of um: so many requests in five minutes, counted for themselves, and without a header.
+REQUEST_POOLS = {"funding": 500, "statistics": 1000}
 
 # So many requests of one window may be answered 429 before the address is banned.
 PATIENCE = 5
@@ -51,15 +53,19 @@ FUTURES_DEPTH_WEIGHT = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 # Measured on um, where 500 levels without a limit cost as little as a refused limit; documented on cm.
 DEPTH_WITHOUT_LIMIT = {"spot": 5, "um": 1, "cm": 10}
 REFUSED_DEPTH_WEIGHT = 1
+# The ticker of all symbols.
+TICKERS_WEIGHT = 40
 
 
-def weight_of(market: str, endpoint: str, limit: str | None) -> int:
+def weight_of(market: str, endpoint: str, limit: str | None, *, has_symbol: bool = True) -> int:
     """Weight of a request; ``limit`` is the parameter as sent. Refused requests cost the same."""
     asked = int(limit) if limit is not None and limit.isascii() and limit.isdigit() else None
     if endpoint == "klines" and market in KLINE_BANDS:
         if asked is None:
             return WEIGHT_WITHOUT_LIMIT
         return next((weight for top, weight in KLINE_BANDS[market] if asked <= top), WEIGHT_ABOVE_BANDS)
+    if endpoint == "ticker/24hr":
+        return 1 if has_symbol else TICKERS_WEIGHT
     if endpoint == "depth":
         if asked is None:
             return DEPTH_WITHOUT_LIMIT[market]
@@ -131,6 +137,19 @@ class WeightLimiter:
             return self.ban(address, pool, now_ms)
         window_ms = MINUTE_MS if weight_over else RAW_WINDOW_MS
         return Verdict(429, account.used, retry_after=-(-(window_ms - now_ms % window_ms) // 1000))
+
+    def count(self, address: str, pool: str, now_ms: int) -> Verdict:
+        """Count one request of a pool that has no weight and judge it; who is banned from futures is so here."""
+        account = self._accounts.setdefault((address, pool), _Account())
+        window = now_ms // RAW_WINDOW_MS
+        if window != account.raw_window:
+            account.raw_window, account.raw_used = window, 0
+        account.raw_used += 1
+        if self.is_banned(address, "futures", now_ms):
+            return self._banned(self._accounts[address, "futures"], now_ms)
+        if not self.enabled or account.raw_used <= REQUEST_POOLS[pool]:
+            return Verdict(200, 0)
+        return Verdict(429, 0, retry_after=-(-(RAW_WINDOW_MS - now_ms % RAW_WINDOW_MS) // 1000))
 
     def announced(self, pool: str) -> int:
         """The limit per minute that exchangeInfo names: one that nobody reaches when there is none."""

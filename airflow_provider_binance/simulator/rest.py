@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_binance.simulator import depth, exchange_info, klines, rest_trades
+from airflow_provider_binance.simulator import depth, exchange_info, klines, rest_statistics, rest_trades
 from airflow_provider_binance.simulator.accounts import Account, Accounts
 from airflow_provider_binance.simulator.errors import ApiError, invalid_time_unit
 from airflow_provider_binance.simulator.exchange import Exchange
@@ -27,16 +27,21 @@ CDN_HEADERS = {"X-Cache": "Miss from cloudfront", "Via": "1.1 simulator.cloudfro
 PAGED = frozenset({"klines", "uiKlines", "trades", "historicalTrades", "aggTrades"})
 
 _LIMIT = re.compile(r"(?:^|&)limit=([^&]*)")
+_SYMBOL = re.compile(r"(?:^|&)symbol=[^&]")
 
 
 @dataclass(frozen=True)
 class Route:
-    """What a path means; ``signed`` routes need key and signature, ``keyed`` ones a key, the others ignore both."""
+    """What a path means; ``signed`` routes need key and signature, ``keyed`` ones a key, the others ignore both.
+
+    ``pool`` is that of a route that has a count of its own in place of weight.
+    """
 
     market: str
     endpoint: str
     signed: bool = False
     keyed: bool = False
+    pool: str = ""
 
 
 ROUTES = {
@@ -59,6 +64,9 @@ ROUTES = {
     "/fapi/v1/historicalTrades": Route("um", "historicalTrades", keyed=True),
     "/fapi/v1/aggTrades": Route("um", "aggTrades"),
     "/fapi/v1/depth": Route("um", "depth"),
+    "/fapi/v1/ticker/24hr": Route("um", "ticker/24hr"),
+    "/fapi/v1/fundingInfo": Route("um", "fundingInfo", pool="funding"),
+    "/futures/data/openInterestHist": Route("um", "openInterestHist", pool="statistics"),
     "/fapi/v2/account": Route("um", "account", signed=True),
     "/fapi/v3/account": Route("um", "account", signed=True),
     "/fapi/v2/balance": Route("um", "balance", signed=True),
@@ -94,6 +102,9 @@ class RestService:
             "historicalTrades": self._trades,
             "aggTrades": self._agg_trades,
             "depth": self._depth,
+            "ticker/24hr": self._ticker,
+            "fundingInfo": lambda route, request: rest_statistics.funding_info(self._exchange),
+            "openInterestHist": self._open_interest_history,
             "account": self._account,
             "balance": self._balance,
             "apiRestrictions": self._api_restrictions,
@@ -105,10 +116,15 @@ class RestService:
         if route is None or request.method != "GET":
             return no_such_path(request, CONTENT_TYPE["spot"])
         sent_limit = _LIMIT.search(request.query)
-        weight = weight_of(route.market, route.endpoint, sent_limit.group(1) if sent_limit else None)
+        has_symbol = _SYMBOL.search(request.query) is not None
+        sent = sent_limit.group(1) if sent_limit else None
+        weight = 0 if route.pool else weight_of(route.market, route.endpoint, sent, has_symbol=has_symbol)
         pool = POOL_OF_MARKET[route.market]
         now_ms = self._exchange.clock.now_ms()
-        verdict = self._limiter.charge(request.remote, pool, weight, now_ms)
+        if route.pool:
+            verdict = self._limiter.count(request.remote, route.pool, now_ms)
+        else:
+            verdict = self._limiter.charge(request.remote, pool, weight, now_ms)
         if verdict.status == 200:
             verdict = self._faults.verdict(request, self._limiter, pool, now_ms) or verdict
         content_type = CONTENT_TYPE[route.market]
@@ -120,8 +136,10 @@ class RestService:
             except ApiError as error:
                 answer = error_answer(error, content_type)
         answer.weight = weight
-        answer.used_weight = verdict.used_weight
         answer.headers |= CDN_HEADERS | {"x-mbx-uuid": str(uuid.uuid4())}
+        if route.pool:
+            return answer
+        answer.used_weight = verdict.used_weight
         answer.headers["x-mbx-used-weight-1m"] = str(verdict.used_weight)
         if route.market == "spot":
             answer.headers["x-mbx-used-weight"] = str(verdict.used_weight)
@@ -169,6 +187,12 @@ class RestService:
     def _depth(self, route: Route, request: Request) -> dict[str, Any]:
         now_ms = self._exchange.clock.now_ms()
         return depth.answer(self._exchange, route.market, Parameters(request.query), now_ms)
+
+    def _ticker(self, route: Route, request: Request) -> Any:
+        return rest_statistics.ticker_24hr(self._exchange, Parameters(request.query))
+
+    def _open_interest_history(self, route: Route, request: Request) -> list[dict[str, Any]]:
+        return rest_statistics.open_interest_history(self._exchange, Parameters(request.query))
 
     def _authenticate(self, request: Request) -> Account:
         skew_ms = self._faults.number("clock-skew", request) or 0

@@ -197,6 +197,14 @@ class Store(Inspection):
         """Take out sidecars that end, with their leases."""
 
     @abstractmethod
+    def roll_up(self) -> int:
+        """Make one line of all those that flushes left in an hour, of one dataset and `run_ref`, once it is over.
+
+        Counts are summed; range and times go from the first to the last. Each hour is one transaction; several
+        processes may do it at once. Returns how many lines went.
+        """
+
+    @abstractmethod
     def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:
         """Lay `ranges` over the coverage of a series, without rows and without a line of `ingest_log`."""
 

@@ -145,9 +145,17 @@ class SqlStore(SqlRollup):
         """Have what the rows of `batch` need of the table, under the lock."""
 
     def _write_line(
-        self, dataset: Dataset, series: Series | None, start_us: int, end_us: int, line: LedgerLine, result: WriteResult
+        self,
+        dataset: Dataset,
+        series: Series | None,
+        start_us: int,
+        end_us: int,
+        line: LedgerLine,
+        result: WriteResult,
+        *,
+        finished_us: int | None = None,
     ) -> None:
-        """Insert the line of `ingest_log`; without `series` it is one for many."""
+        """Insert the line of `ingest_log`, finished now unless said otherwise; without `series` it is one for many."""
         published: list[Any] = []
         if self._has_published:
             published = [None if line.published_us is None else self._time(line.published_us), line.etag]
@@ -170,7 +178,7 @@ class SqlStore(SqlRollup):
                 result.rows_updated,
                 result.rows_unchanged,
                 self._time(line.started_at_us),
-                self._time(self.clock()),
+                self._time(self.clock() if finished_us is None else finished_us),
                 line.run_ref,
                 *published,
             ],

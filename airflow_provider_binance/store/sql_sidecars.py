@@ -10,12 +10,12 @@ from airflow_provider_binance.errors import StoreVersionError
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.store.schema import SIDECARS, migrations
 from airflow_provider_binance.store.sidecars import Lease, LeaseChange, Progress, Sidecar
-from airflow_provider_binance.store.sql_retire import SqlRetirer
+from airflow_provider_binance.store.sql_lines import SqlLines
 
 _KEY = ("market", "dataset", "symbol", '"interval"')
 
 
-class SqlSidecars(SqlRetirer):
+class SqlSidecars(SqlLines):
     """Statements are few, and each is for all series at once."""
 
     #: The database's time now.

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from airflow_provider_binance.errors import StoreUnavailableError
+from airflow_provider_binance.errors import StoreError, StoreUnavailableError
 from airflow_provider_binance.evidence import Evidence, Stretch, hole
 from airflow_provider_binance.market import SECOND_US
 from airflow_provider_binance.records import (
@@ -36,6 +36,7 @@ FLUSH_ITEMS = 20_000
 #: How often the ledger is told up to where a series of ticks is complete, at least.
 CLAIM_US = 5 * SECOND_US
 _PAUSE_SECONDS = 1.0
+_HOUR_SECONDS = 3600
 MISSED = "missed by the stream"
 
 
@@ -112,6 +113,7 @@ class Flusher(threading.Thread):
         self._on_commit = on_commit
         self._run_ref = run_ref
         self._spans = Spans(CLAIM_US)
+        self._rolled_up = 0.0
         self._stopped = threading.Event()
 
     def give_up(self) -> None:
@@ -121,10 +123,12 @@ class Flusher(threading.Thread):
     def run(self) -> None:
         """Until there is nothing more."""
         try:
+            self._roll_up()
             while items := self._buffer.take(FLUSH_ITEMS):
                 self._write(items)
                 self._buffer.done()
                 self._on_room()
+                self._roll_up()
                 if not self._buffer.has(FLUSH_ITEMS):
                     time.sleep(FLUSH_SECONDS)
             self._write_rest()
@@ -137,6 +141,21 @@ class Flusher(threading.Thread):
     def _write(self, items: Sequence[Item]) -> None:
         now_us = self._now_us()
         self._commit(batches_of(items, self._line(now_us), now_us, self._spans), items)
+
+    def _roll_up(self) -> None:
+        """Once an hour, make one line of the ledger of those that the hour's flushes left."""
+        hour = time.time() // _HOUR_SECONDS
+        if hour == self._rolled_up:
+            return
+        try:
+            gone = self._store.roll_up()
+        except StoreError as error:  # the lines are as good, only more of them
+            log.warning("the ledger's lines are not rolled up: %s", error)
+            if error.retryable:
+                return
+        else:
+            log.info("rolled up: lines=%d", gone)
+        self._rolled_up = hour
 
     def _write_rest(self) -> None:
         """Tell the ledger what it was not told yet."""

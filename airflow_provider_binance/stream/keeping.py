@@ -91,6 +91,16 @@ class Keeper:
         """Whether a connection delivers."""
         return bool(self._delivering)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is there, be it silent."""
+        return bool(self._open)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether more than one connection delivers."""
+        return len(self._delivering) > 1
+
     def pause(self, paused: bool) -> None:
         """Stop reading, or go on."""
         self._is_paused = paused

@@ -5,6 +5,7 @@ Airflow itself is stood in for by an object that loads in this process; `.ci/run
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 from collections.abc import Mapping
@@ -94,6 +95,8 @@ def test_kept_promise_is_status_0(capfd: pytest.CaptureFixture[str]) -> None:
     assert demo.main() == 0
     told = capfd.readouterr().out
     assert "Run 1 stored exactly the" in told
+    assert re.search(r"\d\d klines of 1 s arrived within \d+ s, \d+ of them by websocket", told)
+    assert re.search(r"of 09:30:\d\d UTC, was committed \d+\.\d\d s after Binance sent it", told)
     assert "Next steps" in told
 
 

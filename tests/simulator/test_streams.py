@@ -225,3 +225,47 @@ async def test_frames_of_all_lengths(length: int) -> None:
     with pytest.raises(StopIteration) as parsed:
         next(parser)
     assert parsed.value.value.data == b"x" * length
+
+
+@pytest.mark.parametrize("path", ["/stream?streams=", "/ws/"])
+async def test_rendered_beforehand(path: str) -> None:
+    """What lies ready is what would be made, within its stretch and beyond it; silent streams have nothing."""
+    streams = ["btcusdt@trade", "ethusdt@aggTrade", "nosuch@trade"]
+    with Simulator(seed=1, now=NOW, speed=0, limits=False) as simulator:
+        url = simulator.settings["BINANCE_SPOT_REST_URL"] + "/simulator/streams"
+        span = {"start": NOW, "end": to_ms(NOW) + 30_000}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, json={"market": "spot", "streams": streams} | span) as answer,
+        ):
+            ready = (await answer.json())["events"]
+        stories = [simulator.streamed("spot", each, to_ms(NOW) + 1, LATER + 1) for each in streams[:2]]
+        assert 0 < ready < sum(map(len, stories))
+        async with listen(simulator, "spot", path + "/".join(streams)) as listener:
+            simulator.set_clock(to_ms(NOW) + 15_000)
+            simulator.set_clock(LATER)
+            events = await listener.take(sum(map(len, stories)))
+    received = [event.get("data", event) for event in events]
+    assert [[each for each in received if each["s"] == symbol] for symbol in ("BTCUSDT", "ETHUSDT")] == stories
+
+
+@pytest.mark.parametrize(("market", "path"), [("spot", "/ws"), ("um", "/market/ws"), ("cm", "/ws")])
+async def test_a_bad_request_on_the_wire(simulator: Simulator, market: str, path: str) -> None:
+    """Spot goes on, futures close after it."""
+    async with listen(simulator, market, path) as listener:
+        answer = await listener.ask("LISTEN", id=3)
+        assert (answer["code"] if market == "spot" else answer["error"]["code"], answer["id"]) == (2, 3)
+        if market == "spot":
+            assert await listener.ask("LIST_SUBSCRIPTIONS", id=4) == {"result": [], "id": 4}
+        else:
+            assert await listener.closed() == 1008
+
+
+@pytest.mark.parametrize(("market", "path"), [("um", "/market"), ("cm", "")])
+async def test_futures_have_no_microseconds(simulator: Simulator, market: str, path: str) -> None:
+    """They take the parameter and go on in milliseconds."""
+    stream = "btcusdt@aggTrade" if market == "um" else "btcusd_perp@aggTrade"
+    story = simulator.streamed(market, stream, to_ms(NOW) + 1, LATER + 1)
+    async with listen(simulator, market, f"{path}/ws/{stream}?timeUnit=MICROSECOND") as listener:
+        simulator.set_clock(LATER)
+        assert await listener.take(len(story)) == story

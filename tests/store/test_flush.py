@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -164,6 +165,70 @@ def test_a_streams_word_does_not_outrank_rest(store: Store) -> None:
 
     assert (result.rows_inserted, result.rows_updated, result.rows_kept) == (1, 0, 1)
     assert [row[1] for row in store.rows("trades", BTC, *EVER)] == ["1.5"]
+
+
+# --- the ledger's lines -----------------------------------------------------------------------------------------------
+
+HOUR = 3_600_000_000
+LINES = (
+    "SELECT dataset, market, source, rows_read, rows_inserted, rows_updated, rows_unchanged, run_ref FROM ingest_log "
+    "ORDER BY dataset, run_ref, rows_read"
+)
+
+
+def test_lines_of_an_hour_become_one_and_lose_nothing(store: Store, store_url: str) -> None:
+    """Those of the running hour stay as they are, and so do those of loads; once more changes nothing."""
+    stream, clock = Stream(store), [T0 + 5 * HOUR]
+    store.clock = lambda: clock[0]
+    for number in range(6):
+        clock[0] = T0 + 5 * HOUR + number * HOUR // 4
+        stream.flush(*trades(BTC, (2 * number, 10 * number), (2 * number + 1, 10 * number + 5)))
+    one = batches_of(trades(ETH, (1, 5)), LINE, T0)[0]
+    store.write(type(one)(one.dataset, ETH, T0, T0 + 10, one.rows, LedgerLine(Source.REST, "rest", T0, "load")))
+    ends = [plain(store_url, "SELECT min(range_start), max(range_end), max(finished_at) FROM ingest_log")]
+
+    assert [store.roll_up(), store.roll_up()] == [3, 0]
+    ends.append(plain(store_url, "SELECT min(range_start), max(range_end), max(finished_at) FROM ingest_log"))
+    assert ends[0] == ends[1]
+    stream_lines = [("trades", None, "stream", 2, 2, 0, 0, "run")] * 2 + [("trades", None, "stream", 8, 8, 0, 0, "run")]
+    assert plain(store_url, LINES) == [("trades", "spot", "rest", 1, 1, 0, 0, "load"), *stream_lines]
+    clock[0] += HOUR
+    assert store.roll_up() == 1
+    assert [line[3] for line in plain(store_url, LINES)] == [1, 4, 8]
+
+
+def test_a_ledger_has_few_lines_for_many_ticks(store: Store, store_url: str) -> None:
+    """A thousand ticks a line, though each flush had fewer."""
+    stream, clock = Stream(store), [T0]
+    store.clock = lambda: clock[0]
+    for number in range(20):
+        clock[0] += 100
+        stream.flush(*trades(BTC, *((number * 150 + n, number * 1_500 + n * 10) for n in range(150))))
+    clock[0] += HOUR
+    store.roll_up()
+
+    [(lines, ticks)] = plain(store_url, "SELECT count(*), sum(rows_inserted) FROM ingest_log")
+    assert ticks == 3_000
+    assert lines * 1_000 <= ticks
+    assert plain(store_url, "SELECT count(*) FROM coverage") == [(1,)]
+
+
+def test_two_that_roll_up_at_once_count_nothing_twice(store: Store, store_url: str) -> None:
+    stream, clock = Stream(store), [T0]
+    store.clock = lambda: clock[0]
+    for number in range(12):
+        clock[0] = T0 + number * HOUR // 4
+        stream.flush(*trades(BTC, (number, 10 * number)))
+
+    def roll_up(_: int) -> int:
+        with open_store(store_url) as other:
+            other.clock = lambda: T0 + 9 * HOUR
+            return other.roll_up()
+
+    with ThreadPoolExecutor(4) as pool:
+        gone = list(pool.map(roll_up, range(4)))
+    assert sum(gone) == 9
+    assert [line[3] for line in plain(store_url, LINES)] == [4, 4, 4]
 
 
 # --- as it was said -------------------------------------------------------------------------------------------------

@@ -57,12 +57,17 @@ class Written:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.batches: list[Batch] = []
+        self.rolled_up = 0
 
     def write_flush(self, batches: list[Batch], line: LedgerLine) -> WriteResult:
         if self.errors:
             raise self.errors.pop(0)
         self.batches += batches
         return WriteResult(rows_read=len(batches))
+
+    def roll_up(self) -> int:
+        self.rolled_up += 1
+        return 0
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +92,21 @@ def test_a_store_that_is_away_is_waited_for_and_nothing_is_lost() -> None:
     assert flusher.error is None
     assert [batch.series for batch in store.batches] == [BTC, ETH]
     assert flusher.counts.rows_read == 2
+
+
+def test_lines_are_rolled_up_at_the_start_and_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, buffer, times = Written(), Buffer(10), iter([3_800.0, 7_000.0, 7_300.0, 7_400.0, 7_500.0])
+    now = [3_700.0]
+    monkeypatch.setattr(flushing.time, "time", lambda: now[0])
+    monkeypatch.setattr(flushing, "FLUSH_ITEMS", 1)
+    buffer.put([kline(BTC, minute) for minute in range(1, 5)])
+    flusher = Flusher(buffer, store, lambda: at(9), lambda: now.__setitem__(0, next(times)))  # type: ignore[arg-type]
+    flusher.start()
+    buffer.close()
+    flusher.join(20)
+
+    assert flusher.flushes == 4
+    assert store.rolled_up == 2
 
 
 def test_a_store_that_refuses_ends_it() -> None:

@@ -214,9 +214,8 @@ class Connection:
 
     def _ask(self, start_us: int) -> asyncio.Future[Reel]:
         length_us = min(max(int(self._clock.speed * 1_000_000), SHORTEST_REEL_US), LONGEST_REEL_US)
-        # Far behind, as after a jump of the clock: in long strides.
-        if self._now_us() - start_us > length_us:
-            length_us = LONGEST_REEL_US
+        # Far behind, as after a jump of the clock: in long strides, but not beyond what is due.
+        length_us = max(length_us, min(self._now_us() + 1 - start_us, LONGEST_REEL_US))
         return self._around.make_reel(self, start_us, start_us + length_us)
 
     def _forget_reel(self) -> None:

@@ -17,11 +17,12 @@ from airflow_provider_binance.simulator.streams.events import Events, Known, Sou
 from airflow_provider_binance.simulator.streams.kline_events import KlineEvents
 from airflow_provider_binance.simulator.streams.mark_events import MarkPriceArrays, MarkPriceEvents
 from airflow_provider_binance.simulator.streams.names import StreamName
+from airflow_provider_binance.simulator.streams.reel import Rendered
 from airflow_provider_binance.simulator.streams.second_events import SecondEvents
 from airflow_provider_binance.simulator.streams.tape import Tape
 from airflow_provider_binance.simulator.streams.tick_events import AggregateEvents, LiquidationEvents, TradeEvents
 
-OTHER_FUTURES = {"um": "cm", "cm": "um"}
+MILLISECOND_US = 1000
 
 
 class Together:
@@ -53,11 +54,20 @@ class Feed:
             self._changes = self._exchange.changes
             self._tapes.clear()
             self._sources.clear()
-        unit_us = 1 if microseconds else 1000
+        unit_us = 1 if microseconds else MILLISECOND_US
         key = market, text, unit_us
         if key not in self._sources:
             self._sources[key] = self._made(market, text, unit_us)
         return self._sources[key]
+
+    def render(self, market: str, text: str, start_us: int, stop_us: int) -> int:
+        """Make the events of ``[start_us, stop_us)`` now, and keep them; how many there are, 0 of a silent stream."""
+        source = self.source(market, text)
+        if source is None:
+            return 0
+        rendered = Rendered(text, source, start_us, stop_us)
+        self._sources[market, text, MILLISECOND_US] = rendered
+        return len(rendered)
 
     def _made(self, market: str, text: str, unit_us: int) -> Source | None:
         recordings = self._exchange.recordings

@@ -119,6 +119,12 @@ class StreamService:
                 sources.append((text, source))
         return make_reel(sources, start_us, stop_us, combined=combined)
 
+    def render(self, market: str, streams: list[str], start_ms: int, stop_ms: int) -> int:
+        """Make the events of these streams in ``[start_ms, stop_ms)`` beforehand; how many there are."""
+        span_us = start_ms * 1000, stop_ms * 1000
+        made = self._worker.submit(lambda: sum(self._feed.render(market, each, *span_us) for each in streams))
+        return made.result()
+
     def _allows(self, counter: MessageCounter) -> bool:
         # Real seconds: a client paces itself by its own clock.
         return counter.takes(time.monotonic() * 1000) or not self.gate.enabled

@@ -25,6 +25,8 @@ CASES = {
     "unknown symbol on um": (None, "unknown_symbol_um"),
     "unknown interval": (None, "unknown_interval"),
     "limit too high on um": (None, "limit_um"),
+    "throttled": ("overloaded=1", "plain"),
+    "timeout of the backend": ("http=408:1", "plain"),
     "old aggregates of um": (None, "old_um"),
     "over the limit": ("429=1", "plain"),
     "banned": ("418=90", "plain"),
@@ -166,9 +168,15 @@ def python_binance_async() -> dict[str, Any]:
 
     calls = {
         "unknown_symbol": call("get_klines", symbol="NOSUCH", interval="1m"),
+        "unknown_symbol_um": call("futures_klines", symbol="NOSUCH", interval="1m"),
+        "unknown_interval": call("get_klines", symbol="BTCUSDT", interval="7m"),
+        "limit_um": call("futures_klines", symbol="BTCUSDT", interval="1m", limit=1501),
+        "old_um": call("futures_aggregate_trades", symbol="BTCUSDT", startTime=START),
         "plain": call("get_klines", symbol="BTCUSDT", interval="1m", limit=1),
         "signed": call("get_account"),
         "wrong_signature": call("get_account", secret="other"),
+        "unknown_key": call("get_account", key="x" * 64),
+        "malformed_key": call("get_account", key="short"),
     }
     return {"loaded": asyncio.run(load()), "errors": failures(calls, lambda error: getattr(error, "code", None))}
 
@@ -317,7 +325,33 @@ def ccxt_async() -> dict[str, Any]:
                 await client.close()
         return loaded
 
-    return {"loaded": asyncio.run(load()), "errors": {}}
+    async def once(market: str, name: str, keys: dict[str, str], *args: Any, **params: Any) -> Any:
+        clients = ccxt_clients(ccxt.async_support, **keys)
+        try:
+            return await getattr(clients[market], name)(*args, **params)
+        finally:
+            for client in clients.values():
+                await client.close()
+
+    def call(market: str, name: str, *args: Any, keys: dict[str, str] | None = None, **params: Any) -> Any:
+        return lambda: asyncio.run(once(market, name, keys or {}, *args, **params))
+
+    def signed(**keys: str) -> Any:
+        return call("spot", "privateGetAccount", keys={"apiKey": KEY, "secret": SECRET, **keys})
+
+    calls = {
+        "unknown_symbol": call("spot", "publicGetKlines", {"symbol": "NOSUCH", "interval": "1m"}),
+        "unknown_symbol_um": call("um", "fapiPublicGetKlines", {"symbol": "NOSUCH", "interval": "1m"}),
+        "unknown_interval": call("spot", "publicGetKlines", {"symbol": "BTCUSDT", "interval": "7m"}),
+        "limit_um": call("um", "fapiPublicGetKlines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 1501}),
+        "old_um": call("um", "fapiPublicGetAggTrades", {"symbol": "BTCUSDT", "startTime": START}),
+        "plain": call("spot", "publicGetKlines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 1}),
+        "signed": signed(),
+        "wrong_signature": signed(secret="other"),
+        "unknown_key": signed(apiKey="x" * 64),
+        "malformed_key": signed(apiKey="short"),
+    }
+    return {"loaded": asyncio.run(load()), "errors": failures(calls, lambda error: code_in(str(error)))}
 
 
 CLIENTS = {
