@@ -17,6 +17,9 @@ from typing import Any
 NOW = "2026-11-20T12:00:30Z"
 START = 1704067200000  # 2024-01-01
 END = START + 1499 * 60_000
+LONG_AFTER = 300 * 86_400_000
+REVERSED = {"symbol": "BTCUSDT", "interval": "1m", "startTime": END, "endTime": START}
+WIDE = {"symbol": "BTCUSD_PERP", "interval": "1d", "startTime": 0, "endTime": LONG_AFTER}
 SYMBOL = {"spot": "BTCUSDT", "um": "BTCUSDT", "cm": "BTCUSD_PERP"}
 CLIENT, BASE, KEY, SECRET = sys.argv[1:5]
 # What is switched on before the call; and which call.
@@ -28,6 +31,11 @@ CASES = {
     "throttled": ("overloaded=1", "plain"),
     "timeout of the backend": ("http=408:1", "plain"),
     "old aggregates of um": (None, "old_um"),
+    "illegal characters": (None, "illegal"),
+    "unknown size of um's book": (None, "depth_um"),
+    "reversed range on um": (None, "reversed_um"),
+    "id with a time": (None, "combined"),
+    "window too big on cm": (None, "window_cm"),
     "over the limit": ("429=1", "plain"),
     "banned": ("418=90", "plain"),
     "firewall": ("403=1", "plain"),
@@ -112,6 +120,13 @@ def python_binance() -> dict[str, Any]:
         "unknown_interval": lambda: mine.get_klines(symbol="BTCUSDT", interval="7m"),
         "limit_um": lambda: mine.futures_klines(symbol="BTCUSDT", interval="1m", limit=1501),
         "old_um": lambda: mine.futures_aggregate_trades(symbol="BTCUSDT", startTime=START),
+        "illegal": lambda: mine.get_klines(symbol="BTC/USDT", interval="1m"),
+        "depth_um": lambda: mine.futures_order_book(symbol="BTCUSDT", limit=7),
+        "reversed_um": lambda: mine.futures_klines(symbol="BTCUSDT", interval="1m", startTime=END, endTime=START),
+        "combined": lambda: mine.get_aggregate_trades(symbol="BTCUSDT", fromId=1, startTime=START),
+        "window_cm": lambda: mine.futures_coin_klines(
+            symbol="BTCUSD_PERP", interval="1d", startTime=0, endTime=LONG_AFTER
+        ),
         "plain": lambda: mine.get_klines(symbol="BTCUSDT", interval="1m", limit=1),
         "signed": mine.get_account,
         "wrong_signature": lambda: client(secret="other").get_account(),
@@ -172,6 +187,11 @@ def python_binance_async() -> dict[str, Any]:
         "unknown_interval": call("get_klines", symbol="BTCUSDT", interval="7m"),
         "limit_um": call("futures_klines", symbol="BTCUSDT", interval="1m", limit=1501),
         "old_um": call("futures_aggregate_trades", symbol="BTCUSDT", startTime=START),
+        "illegal": call("get_klines", symbol="BTC/USDT", interval="1m"),
+        "depth_um": call("futures_order_book", symbol="BTCUSDT", limit=7),
+        "reversed_um": call("futures_klines", symbol="BTCUSDT", interval="1m", startTime=END, endTime=START),
+        "combined": call("get_aggregate_trades", symbol="BTCUSDT", fromId=1, startTime=START),
+        "window_cm": call("futures_coin_klines", symbol="BTCUSD_PERP", interval="1d", startTime=0, endTime=LONG_AFTER),
         "plain": call("get_klines", symbol="BTCUSDT", interval="1m", limit=1),
         "signed": call("get_account"),
         "wrong_signature": call("get_account", secret="other"),
@@ -232,6 +252,15 @@ def official() -> dict[str, Any]:
         "unknown_interval": lambda: spot.klines(symbol="BTCUSDT", interval="7m"),
         "limit_um": lambda: um.kline_candlestick_data(symbol="BTCUSDT", interval="1m", limit=1501),
         "old_um": lambda: um.compressed_aggregate_trades_list(symbol="BTCUSDT", start_time=START),
+        "illegal": lambda: spot.klines(symbol="BTC/USDT", interval="1m"),
+        "depth_um": lambda: um.order_book(symbol="BTCUSDT", limit=7),
+        "reversed_um": lambda: um.kline_candlestick_data(
+            symbol="BTCUSDT", interval="1m", start_time=END, end_time=START
+        ),
+        "combined": lambda: spot.agg_trades(symbol="BTCUSDT", from_id=1, start_time=START),
+        "window_cm": lambda: cm.kline_candlestick_data(
+            symbol="BTCUSD_PERP", interval="1d", start_time=0, end_time=LONG_AFTER
+        ),
         "plain": lambda: spot.klines(symbol="BTCUSDT", interval="1m", limit=1).data(),
         "signed": spot.get_account,
         "wrong_signature": lambda: made(Spot, secret="other").get_account(),
@@ -288,6 +317,11 @@ def ccxt_sync() -> dict[str, Any]:
         "unknown_interval": lambda: spot.publicGetKlines({"symbol": "BTCUSDT", "interval": "7m"}),
         "limit_um": lambda: um.fapiPublicGetKlines({"symbol": "BTCUSDT", "interval": "1m", "limit": 1501}),
         "old_um": lambda: um.fapiPublicGetAggTrades({"symbol": "BTCUSDT", "startTime": START}),
+        "illegal": lambda: spot.publicGetKlines({"symbol": "BTC/USDT", "interval": "1m"}),
+        "depth_um": lambda: um.fapiPublicGetDepth({"symbol": "BTCUSDT", "limit": 7}),
+        "reversed_um": lambda: um.fapiPublicGetKlines(REVERSED),
+        "combined": lambda: spot.publicGetAggTrades({"symbol": "BTCUSDT", "fromId": 1, "startTime": START}),
+        "window_cm": lambda: clients["cm"].dapiPublicGetKlines(WIDE),
         "plain": lambda: spot.fetch_ohlcv("BTC/USDT", "1m", limit=1),
         "signed": other,
         "wrong_signature": lambda: other(secret="other"),
@@ -345,6 +379,11 @@ def ccxt_async() -> dict[str, Any]:
         "unknown_interval": call("spot", "publicGetKlines", {"symbol": "BTCUSDT", "interval": "7m"}),
         "limit_um": call("um", "fapiPublicGetKlines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 1501}),
         "old_um": call("um", "fapiPublicGetAggTrades", {"symbol": "BTCUSDT", "startTime": START}),
+        "illegal": call("spot", "publicGetKlines", {"symbol": "BTC/USDT", "interval": "1m"}),
+        "depth_um": call("um", "fapiPublicGetDepth", {"symbol": "BTCUSDT", "limit": 7}),
+        "reversed_um": call("um", "fapiPublicGetKlines", REVERSED),
+        "combined": call("spot", "publicGetAggTrades", {"symbol": "BTCUSDT", "fromId": 1, "startTime": START}),
+        "window_cm": call("cm", "dapiPublicGetKlines", WIDE),
         "plain": call("spot", "publicGetKlines", {"symbol": "BTCUSDT", "interval": "1m", "limit": 1}),
         "signed": signed(),
         "wrong_signature": signed(secret="other"),
