@@ -90,6 +90,17 @@ def test_every_argument_of_the_upkeep_operators_stands_in_the_readme(name: str):
             assert f"`{parameter.default}`" in row
 
 
+def test_every_argument_of_the_drl_sync_stands_in_the_readme():
+    """With its default; filters share a row."""
+    from airflow_provider_binance.operators.binance import BinanceDrlSyncOperator
+
+    table = README[README.index("| argument of `BinanceDrlSyncOperator`") :].partition("\n\n")[0]
+    for name, parameter in inspect.signature(BinanceDrlSyncOperator.__init__).parameters.items():
+        if name not in ("self", "kwargs"):
+            [row] = [line for line in table.splitlines() if f"`{name}`" in line.split("|")[1]]
+            assert f"`{parameter.default}`" in row
+
+
 def test_every_argument_of_the_sensor_stands_in_the_readme():
     """Those that it shares with the operator by name, the others with their defaults."""
     from airflow_provider_binance.sensors.binance import BinanceArchiveFileSensor

@@ -11,6 +11,7 @@ from airflow.sdk.definitions.retry_policy import RetryDecision
 
 from airflow_provider_binance.errors import BlockedError, IngestError, UnexplainedGapError
 from airflow_provider_binance.operators.base import IngestOperator
+from airflow_provider_binance.operators.drl import BinanceDrlSyncOperator
 from airflow_provider_binance.operators.upkeep import BinanceRepairOperator, BinanceVerifyOperator
 from airflow_provider_binance.task_arguments import one_of, run_ref, texts, truth, whole, window_of
 
@@ -187,6 +188,7 @@ def summarize(report: LoadReport) -> dict[str, Any]:
 
 __all__ = [
     "BINANCE_RETRY_POLICY",
+    "BinanceDrlSyncOperator",
     "BinanceLoadOperator",
     "BinanceRepairOperator",
     "BinanceRetryPolicy",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.dialects import postgresql
@@ -21,7 +22,7 @@ from airflow_provider_binance.integrations.drl_trading import VolumeMode, instal
 from airflow_provider_binance.market import INTERVALS, from_us
 from airflow_provider_binance.records import Series, Source
 from airflow_provider_binance.store import Store, open_store
-from tests.fix_postgres import database_of
+from tests.fix_postgres import database_of, driver_url
 from tests.integrations import reader
 from tests.integrations.scene import SYMBOLS, YEAR, analyzed, fill, shown
 from tests.store.helpers import EVER, T0, batch_of, kline, klines, plain
@@ -111,8 +112,13 @@ def test_the_reader_gets_what_it_asks_for(engine: Engine) -> None:
         assert newest == [(s, LAST) for s in sorted(SYMBOLS)]
 
 
-def test_every_row_fits_the_readers_model(engine: Engine) -> None:
+def test_every_row_fits_the_readers_model(year: str, engine: Engine) -> None:
     """Whole numbers only, times with an offset, and a time of making that is the close."""
+    with psycopg.connect(driver_url(year)) as server, server.cursor("rows") as cursor:
+        cursor.itersize = 20_000
+        cursor.execute("SELECT * FROM drl.market_data WHERE symbol = 'BTCUSDT'")
+        names = list(reader.MarketDataModel.model_fields)
+        assert sum(bool(reader.MarketDataModel(**dict(zip(names, row, strict=True)))) for row in cursor) == YEAR
     with Session(engine) as session:
         found = list(session.scalars(reader.ranged(SYMBOLS, "1m", START, at(1500))))
         assert len(found) == 1501 * 3
