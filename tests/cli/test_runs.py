@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def ingest(simulator: Simulator | None, folder: Path, *words: str, **more: str) 
 
 
 def count(store: Path) -> int:
-    with sqlite3.connect(store) as connection:
+    with closing(sqlite3.connect(store)) as connection, connection:
         [[rows]] = connection.execute("SELECT count(*) FROM klines")
     connection.close()
     return int(rows)
@@ -168,7 +169,7 @@ def test_a_signal_ends_the_load_and_says_how_to_go_on(
     document: dict[str, Any] = json.loads(out)
     assert document["error"]["retryable"] is True
     assert 1440 <= count(running.store) < 20 * 1440
-    with sqlite3.connect(running.store) as connection:
+    with closing(sqlite3.connect(running.store)) as connection, connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         [[lines]] = connection.execute("SELECT sum(rows_inserted) FROM ingest_log")
     connection.close()

@@ -6,6 +6,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def loaded(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def sql(statement: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect("binance.db") as connection:
+    with closing(sqlite3.connect("binance.db")) as connection, connection:
         found = connection.execute(statement).fetchall()
     connection.close()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -73,7 +74,7 @@ def test_sqlite_keeps_text_and_no_float(tmp_path: Path) -> None:
     with Simulator(replay=tmp_path / "recorded", now=NOW) as simulator:
         ingest.load(market="spot", symbols="BTCUSDT", intervals="1h", start="2026-05-08", end="2026-05-09",
                     config=config_for(simulator, url))  # fmt: skip
-    with sqlite3.connect(tmp_path / "ingest.db") as database:
+    with closing(sqlite3.connect(tmp_path / "ingest.db")) as database, database:
         found = database.execute("SELECT DISTINCT typeof(high), high FROM klines_data ORDER BY high DESC").fetchall()
     database.close()
     assert found == [("text", BIG), ("text", SMALL)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Bench:
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Rows of a plain SQL question."""
-        with sqlite3.connect(self.file) as connection:
+        with closing(sqlite3.connect(self.file)) as connection, connection:
             return connection.execute(statement).fetchall()
 
     def opens(self, interval: str = "1m") -> list[int]:

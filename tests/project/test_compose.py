@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def test_init_makes_the_connections_once(tmp_path: Path) -> None:
         done = subprocess.run(["bash", script], env={**environ, **changes}, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "ingests-own" not in done.stdout + done.stderr
-        with sqlite3.connect(tmp_path / "airflow" / "airflow.db") as database:
+        with closing(sqlite3.connect(tmp_path / "airflow" / "airflow.db")) as database, database:
             query = 'SELECT conn_id, conn_type, host, "schema", login FROM connection ORDER BY conn_id'
             rows = database.execute(query).fetchall()
         database.close()

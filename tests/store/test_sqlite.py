@@ -281,7 +281,7 @@ def test_waiting_for_another_writer_ends_clear(
     path = tmp_path / "busy.db"
     store = open_store(path)
     store.write(klines(0, 10))
-    with sqlite3.connect(path, isolation_level=None) as other:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, other:
         other.execute("BEGIN IMMEDIATE")
         for work in (
             lambda: store.write(klines(10, 20)),
