@@ -128,8 +128,10 @@ def recorded_frames(paths: list[Path]) -> list[bytes]:
     [
         ("spot", "/stream?streams=", SPOT_START, ["btcusdt@depth@100ms", "btcusdt@bookTicker", "btcusdt@trade"],
          (3451 + 3044, 28040 + 45134, 9757 + 10147)),
-        ("um", "/public/stream?streams=", UM_START, ["btcusdt@depth@0ms", "btcusdt@bookTicker", "btcusdt@trade"],
-         (6551, 66089, 21313)),
+        pytest.param(
+            "um", "/public/stream?streams=", UM_START, ["btcusdt@depth@0ms", "btcusdt@bookTicker", "btcusdt@trade"],
+            (6551, 66089, 21313), marks=pytest.mark.soak
+        ),
         ("cm", "/stream?streams=", CM_START, [f"btcusd_perp@{each}" for each in ("depth@0ms", "bookTicker", "trade")],
          (26847, 19136, 2286)),
     ],

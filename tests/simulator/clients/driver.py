@@ -274,11 +274,14 @@ def official() -> dict[str, Any]:
     return {"loaded": loaded, "errors": failures(calls, code_of)}
 
 
-def ccxt_clients(module: Any, **keys: str) -> dict[str, Any]:
+CCXT_NAME = {"spot": "binance", "um": "binanceusdm", "cm": "binancecoinm"}
+
+
+def ccxt_clients(module: Any, markets: tuple[str, ...] = ("spot", "um", "cm"), **keys: str) -> dict[str, Any]:
     """One ccxt exchange per market, with other addresses; with keys it would ask for margin pairs, too."""
     made = {}
-    for market, name in (("spot", "binance"), ("um", "binanceusdm"), ("cm", "binancecoinm")):
-        client = getattr(module, name)({"enableRateLimit": False, **keys})
+    for market in markets:
+        client = getattr(module, CCXT_NAME[market])({"enableRateLimit": False, **keys})
         for api, url in client.urls["api"].items():
             for host in ("api", "fapi", "dapi") if isinstance(url, str) else ():
                 client.urls["api"][api] = client.urls["api"][api].replace(f"https://{host}.binance.com", BASE)
@@ -359,16 +362,18 @@ def ccxt_async() -> dict[str, Any]:
                 await client.close()
         return loaded
 
-    async def once(market: str, name: str, keys: dict[str, str], *args: Any, **params: Any) -> Any:
-        clients = ccxt_clients(ccxt.async_support, **keys)
-        try:
-            return await getattr(clients[market], name)(*args, **params)
-        finally:
-            for client in clients.values():
-                await client.close()
+    loop = asyncio.new_event_loop()
+    # Making one takes a while.
+    made: dict[Any, Any] = {}
 
-    def call(market: str, name: str, *args: Any, keys: dict[str, str] | None = None, **params: Any) -> Any:
-        return lambda: asyncio.run(once(market, name, keys or {}, *args, **params))
+    def call(market: str, name: str, *args: Any, keys: dict[str, str] | None = None) -> Any:
+        async def once() -> Any:
+            key = market, str(keys)
+            if key not in made:
+                made[key] = ccxt_clients(ccxt.async_support, (market,), **(keys or {}))[market]
+            return await getattr(made[key], name)(*args)
+
+        return lambda: loop.run_until_complete(once())
 
     def signed(**keys: str) -> Any:
         return call("spot", "privateGetAccount", keys={"apiKey": KEY, "secret": SECRET, **keys})
@@ -390,7 +395,12 @@ def ccxt_async() -> dict[str, Any]:
         "unknown_key": signed(apiKey="x" * 64),
         "malformed_key": signed(apiKey="short"),
     }
-    return {"loaded": asyncio.run(load()), "errors": failures(calls, lambda error: code_in(str(error)))}
+    loaded = loop.run_until_complete(load())
+    errors = failures(calls, lambda error: code_in(str(error)))
+    for client in made.values():
+        loop.run_until_complete(client.close())
+    loop.close()
+    return {"loaded": loaded, "errors": errors}
 
 
 CLIENTS = {
