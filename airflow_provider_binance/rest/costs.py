@@ -22,9 +22,10 @@ FUTURES_DATA = Pool("futures_data", 1000, 300_000)
 SAPI = Pool("sapi", 12_000)
 OPTIONS = Pool("options", 400)
 OTHER = Pool("other", 1200)
-# Attempts to connect a websocket. For futures no limit is documented; more than spot's is not tried.
-SPOT_CONNECTIONS = Pool("spot_connections", 300, 300_000)
-FUTURES_CONNECTIONS = Pool("futures_connections", 300, 300_000)
+# Attempts to connect a websocket: 300 in any five minutes. Five minutes touch three of these windows at most. For
+# futures no limit is documented; more than spot's is not tried.
+SPOT_CONNECTIONS = Pool("spot_connections", 100, 150_000)
+FUTURES_CONNECTIONS = Pool("futures_connections", 100, 150_000)
 
 # Charged for a route that the table lacks: as much as the dearest of the common ones, so that guessing never bans.
 UNKNOWN_WEIGHT = 20
