@@ -47,12 +47,19 @@ def checked(proxies: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-def proxy_of(url: str, proxies: Mapping[str, str]) -> str | None:
-    """The proxy that a request to `url` goes through, its password masked; without `proxies` the environment's."""
+def way_to(url: str, proxies: Mapping[str, str]) -> str | None:
+    """The proxy that a request to `url`, or a websocket, goes through; without `proxies` the environment's."""
     from requests.utils import get_environ_proxies, select_proxy
 
+    url = re.sub(r"^ws(s?)://", r"http\1://", url)
     found = select_proxy(url, dict(proxies) or get_environ_proxies(url))
-    return mask_url(found if "://" in found else f"http://{found}") if found else None
+    return (found if "://" in found else f"http://{found}") if found else None
+
+
+def proxy_of(url: str, proxies: Mapping[str, str]) -> str | None:
+    """The same, its password masked."""
+    found = way_to(url, proxies)
+    return mask_url(found) if found else None
 
 
 def proxy_error(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Self
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from python_socks import ProxyError
 
 from airflow_provider_binance.stream.pacing import SILENCE_SECONDS, Beat, Heartbeat, Talk
+from airflow_provider_binance.stream.ways import refused, spoken, trusted, untrusted
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +63,21 @@ class Connection(WSListener):
         silence_seconds: float = SILENCE_SECONDS,
         proxy: str | None = None,
     ) -> Self:
-        """Connect; raises OSError, TimeoutError or picows.WSError."""
+        """Connect; raises OSError, TimeoutError, picows.WSError, or a BinanceError for a proxy that refuses, and
+        for a server that is not trusted."""
         made = cls(on_text, on_end, messages_a_second=messages_a_second, silence_seconds=silence_seconds)
+        context = await asyncio.to_thread(trusted) if url.startswith("wss:") or proxy else None
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 await ws_connect(
-                    lambda: made, url, websocket_handshake_timeout=HANDSHAKE_SECONDS, proxy=proxy, max_redirects=0,
-                    max_frame_size=_MOST_FRAME_BYTES,
+                    lambda: made, url, websocket_handshake_timeout=HANDSHAKE_SECONDS, max_redirects=0,
+                    max_frame_size=_MOST_FRAME_BYTES, ssl_context=context, proxy=proxy and spoken(proxy),
+                    proxy_ssl_context=context if proxy and proxy.startswith("https:") else None,
                 )  # fmt: skip
+        except ProxyError as error:
+            raise refused(url, proxy, error) from None
+        except ssl.SSLCertVerificationError as error:
+            raise untrusted(url) from error
         except asyncio.CancelledError:
             await made.close()  # it may be there already
             raise

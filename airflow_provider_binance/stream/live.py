@@ -11,6 +11,7 @@ from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import BufferFullError
 from airflow_provider_binance.market import INTERVALS, SECOND_US
 from airflow_provider_binance.market_data import Cause, MarketData
+from airflow_provider_binance.proxies import way_to
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.stream.arrivals import made
 from airflow_provider_binance.stream.asking import Asked
@@ -120,14 +121,14 @@ class LiveStream:
             self._run(self._silence.run())
 
     def _keeper(self, carried: Carried) -> Keeper:
-        config, proxies = self._config, self._config.proxies
+        url = str(getattr(self._config, f"{carried.route[0]}_stream_url"))
 
         def take(records: Sequence[Record]) -> None:
             self._take(records, overlaps=keeper.overlaps)
 
         keeper = Keeper(
-            carried, getattr(config, f"{carried.route[0]}_stream_url"), admit=self._filler.admit, on_records=take,
-            on_cut=self._cut, proxy=proxies.get("https") or proxies.get("http"),
+            carried, url, admit=self._filler.admit, on_records=take, on_cut=self._cut,
+            proxy=way_to(url, self._config.proxies),
         )  # fmt: skip
         return keeper
 

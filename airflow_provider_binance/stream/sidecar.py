@@ -18,6 +18,7 @@ from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import StoreUnavailableError
 from airflow_provider_binance.market import SECOND_US
 from airflow_provider_binance.masking import mask_url
+from airflow_provider_binance.proxies import way_to
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.base import open_store
 from airflow_provider_binance.stream.buffer import Buffer, Item
@@ -160,14 +161,14 @@ class Sidecar:
         own_store = runtime.store.another()
         flusher = Flusher(self._buffer, own_store or runtime.store, now_us, room, "stream", committed)
         self._buffer.on_room = room
-        proxies = self._config.proxies
 
         def keeper(carried: Carried) -> Keeper:
+            url = str(getattr(self._config, f"{carried.route[0]}_stream_url"))
             made = Keeper(
-                carried, getattr(self._config, f"{carried.route[0]}_stream_url"), admit=runtime.rest.admit_connection,
+                carried, url, admit=runtime.rest.admit_connection,
                 on_records=lambda records: self._taking.take(records, loop.time()),
                 on_cut=lambda carried: self._taking.cut(carried.streams.values()),
-                proxy=proxies.get("https") or proxies.get("http"),
+                proxy=way_to(url, self._config.proxies),
             )  # fmt: skip
             made.pause(self._paused)
             return made
