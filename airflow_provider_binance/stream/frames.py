@@ -125,6 +125,8 @@ class Frames:
 
     def __init__(self, host: Market) -> None:
         self.counts: Counter[str] = Counter()
+        #: The names of the streams that brought something since somebody took them.
+        self._heard: set[bytes] = set()
         self._newest = 0
         self._host = host
         self._readers = {name: _Reader(name, host) for name, kind in KINDS.items() if host in kind.markets}
@@ -141,6 +143,16 @@ class Frames:
         """The latest time that an event had, those of open klines too; 0 before the first."""
         return us(self._newest)
 
+    @property
+    def heard(self) -> set[str]:
+        """The streams that brought something, open klines too, since `take_heard`."""
+        return {name.decode(errors="replace") for name in self._heard}
+
+    def take_heard(self) -> set[str]:
+        """`heard`, which begins anew."""
+        heard, self._heard = self.heard, set()
+        return heard
+
     def read(self, frame: bytes, received_us: int) -> Found:
         """What a text frame says: records (none for an open kline, and for what is odd), a reply, or the shutdown."""
         try:
@@ -149,6 +161,7 @@ class Frames:
                 at = frame.find(b"@", len(_HEAD), end)
                 reader = self._by_suffix.get(frame[at + 1 : end]) if at > len(_HEAD) else None
                 if reader is not None:
+                    self._heard.add(frame[len(_HEAD) : end])
                     payload = reader.frame(frame).data
                     record = reader.record(payload, received_us)
                     if payload.E is not None and self._newest < payload.E:
@@ -189,6 +202,7 @@ class Frames:
         if reader is None:
             self._count_odd("unknown", frame, None)
             return _NOTHING
+        self._heard.add(name.encode())
         payloads = reader.many(data) if bytes(data).startswith(b"[") else [reader.data(data)]
         records = [record for payload in payloads if (record := reader.record(payload, received_us)) is not None]
         self.counts["events"] += len(records)

@@ -1,7 +1,7 @@
 """The sidecar's health port: `/healthz`, `/readyz` and `/metrics`, served by a thread of its own.
 
 `/healthz` answers 503 when the process should be started anew, `/readyz` when it does not deliver now (no connection,
-no store) and may by itself again. Both say why, as JSON.
+no store) and may by itself again. Both say why, as JSON, and what else is to be noted.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class HealthServer:
         port: 0 takes any that is free.
         registry: the metrics.
         alive, ready: see the module.
+        notes: what is wrong with some part, without 503.
         host: the address to listen on; all of this machine's, since in a container the outside asks.
 
     Raises:
@@ -39,7 +40,14 @@ class HealthServer:
     """
 
     def __init__(
-        self, port: int, registry: CollectorRegistry, *, alive: Problems, ready: Problems, host: str = ""
+        self,
+        port: int,
+        registry: CollectorRegistry,
+        *,
+        alive: Problems,
+        ready: Problems,
+        notes: Problems = list,
+        host: str = "",
     ) -> None:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -58,7 +66,10 @@ class HealthServer:
                         self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", lines)
 
             def _say(self, problems: list[str]) -> None:
-                body = json.dumps({"ok": not problems, "problems": problems}).encode()
+                told: dict[str, object] = {"ok": not problems, "problems": problems}
+                if said := notes():
+                    told["notes"] = said
+                body = json.dumps(told).encode()
                 status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
                 self._send(status, "application/json", body)
 

@@ -68,6 +68,11 @@ class Mender:
         return sum(hand.rows for hand in self._hands.values())
 
     @property
+    def weight(self) -> int:
+        """How much request weight that used."""
+        return sum(hand.weight for hand in self._hands.values())
+
+    @property
     def requests(self) -> int:
         """How many loads there were."""
         return sum(hand.requests for hand in self._hands.values())
@@ -106,6 +111,7 @@ class _Hand(threading.Thread):
     def __init__(self, load: Callable[..., LoadReport], urgency: Urgency) -> None:
         super().__init__(name=f"mend-{urgency.name.lower()}", daemon=True)
         self.rows = 0
+        self.weight = 0
         self.requests = 0
         self._load = load
         self._priority = urgency.name.lower()
@@ -184,5 +190,6 @@ class _Hand(threading.Thread):
             return True
         self.requests += 1
         self.rows += sum(one.counts.rows_inserted for one in report.loads)
+        self.weight += report.weight_used
         log.info("mended: class=%s symbols=%d %s", self._priority, len(symbols), told)
         return True

@@ -38,6 +38,10 @@ class Numbers:
     queue: int = 0
     last_commit: float | None = None
     reloads: Mapping[str, int] = field(default_factory=dict)
+    silent: Mapping[str, int] = field(default_factory=dict)
+    leases: int = 0
+    spool: int = 0
+    weight: int = 0
 
 
 class Metrics(Collector):
@@ -67,6 +71,10 @@ class Metrics(Collector):
                 "unchanged": now.rows.rows_unchanged, "kept": now.rows.rows_kept}  # fmt: skip
         yield _counter("rows", "Rows of streams that were committed, by what became of them.", ["outcome"], rows)
         yield _counter("reloads", "Times the selection was read again, by outcome.", ["outcome"], now.reloads)
+        yield _gauge("silent_streams", "Streams that say nothing of symbols that trade.", ["market"], now.silent)
+        yield _gauge("leases", "Series that are this sidecar's to stream.", [], {(): now.leases})
+        yield _gauge("spool_batches", "Batches that wait on the disk for the store.", [], {(): now.spool})
+        yield _counter("used_weight", "Request weight that was used.", [], {(): now.weight})
         yield _gauge("queue_records", "Records that wait for the store.", [], {(): now.queue})
         last = {} if now.last_commit is None else {(): now.last_commit}
         yield _gauge("last_commit_timestamp_seconds", "When the store took the last flush.", [], last)

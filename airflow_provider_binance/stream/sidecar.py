@@ -19,6 +19,7 @@ from airflow_provider_binance.errors import StoreUnavailableError
 from airflow_provider_binance.market import SECOND_US
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.proxies import way_to
+from airflow_provider_binance.rest.meter import measured
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.base import open_store
 from airflow_provider_binance.stream.buffer import Buffer, Item
@@ -29,6 +30,7 @@ from airflow_provider_binance.stream.frames import Record
 from airflow_provider_binance.stream.health import HealthServer
 from airflow_provider_binance.stream.holding import Holding
 from airflow_provider_binance.stream.keeping import Keeper
+from airflow_provider_binance.stream.listening import Listener
 from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import Metrics
 from airflow_provider_binance.stream.progress import Progressing
@@ -115,7 +117,7 @@ class Sidecar:
             InputError: unknown symbols or intervals.
             StoreError, BinanceError: it cannot begin, or cannot go on.
         """
-        with Runtime(self._config, None, priority="live") as runtime:
+        with Runtime(self._config, None, priority="live") as runtime, measured(self._standing.meter):
             wanted = self._selection.series(runtime)
             runtime.store.ensure_environment(str(self._config.environment))
             own_store = open_store(self._config.store_url, schema=self._config.store_schema)
@@ -128,7 +130,7 @@ class Sidecar:
                     if self._health_port is not None:
                         server = HealthServer(
                             self._health_port, metrics.registry, alive=self._standing.why_dead,
-                            ready=self._standing.why_not_ready,
+                            ready=self._standing.why_not_ready, notes=self._standing.notes,
                         )  # fmt: skip
                         stack.enter_context(server)
                         log.info("health: port=%d", server.port)
@@ -176,13 +178,15 @@ class Sidecar:
         fleet = Fleet(keeper)
         following = Following(runtime, self._taking, fleet, holding, self._reselect)
         reloading = Reloading(following.reselect, self._file)
+        listener = Listener(fleet, runtime.rest, now_us)
         self._standing.flusher, self._standing.fleet, self._standing.reloading = flusher, fleet, reloading
+        self._standing.listener, self._standing.holding = listener, holding
         self._listen_to_signals(loop, ending, reloading)
         flusher.start()
         await following.change()
         searching = Searching(runtime, self._taking, lambda: carried_by(fleet.planned), self._buffer.is_drained)
         runs = (fleet.run(), following.run(), self._look_after(now_us), reloading.run(), searching.run())
-        tasks = [asyncio.create_task(one) for one in runs]
+        tasks = [asyncio.create_task(one) for one in (*runs, listener.run())]
         ended = asyncio.create_task(ending.wait())
         done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
         for task in [*tasks, ended]:

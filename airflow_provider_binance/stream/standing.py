@@ -7,13 +7,17 @@ from collections import Counter
 
 from airflow_provider_binance.market import SECOND_US
 from airflow_provider_binance.records import WriteResult
+from airflow_provider_binance.rest.meter import Meter
 from airflow_provider_binance.stream.buffer import Buffer
 from airflow_provider_binance.stream.fleet import Fleet
 from airflow_provider_binance.stream.flushing import Flusher
+from airflow_provider_binance.stream.holding import Holding
 from airflow_provider_binance.stream.keeping import Keeper
+from airflow_provider_binance.stream.listening import Listener
 from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import Numbers
 from airflow_provider_binance.stream.reloading import Reloading
+from airflow_provider_binance.stream.spooling import SpooledBuffer
 from airflow_provider_binance.stream.taking import Taking
 
 #: A loop that did not come round for so long does not come back by itself.
@@ -21,13 +25,17 @@ MOST_BEAT_SECONDS = 60.0
 
 
 class Standing:
-    """Read by the thread that answers the health port, while the parts run in theirs; `flusher`, `fleet` and
-    `reloading` are there once it streams."""
+    """Read by the thread that answers the health port, while the parts run in theirs; what may be None is there once
+    it streams."""
 
     def __init__(self, buffer: Buffer, mender: Mender, taking: Taking) -> None:
         self.flusher: Flusher | None = None
         self.fleet: Fleet | None = None
         self.reloading: Reloading | None = None
+        self.listener: Listener | None = None
+        self.holding: Holding | None = None
+        #: What this sidecar itself asks of REST.
+        self.meter = Meter()
         #: When the event loop last came round, by the monotonic clock.
         self.beat = time.monotonic()
         self._buffer = buffer
@@ -58,6 +66,15 @@ class Standing:
             why.append(f"the store is away: {self.flusher.hindrance}")
         return why
 
+    def notes(self) -> list[str]:
+        """What is wrong with some part of it, or worth knowing."""
+        notes = [] if self.listener is None else self.listener.notes
+        if self.reloading is not None and self.reloading.problem:
+            notes.append(f"the selection is not followed: {self.reloading.problem}")
+        if self.holding is not None and not self.holding.held:
+            notes.append("standing by: others stream all that is selected")
+        return notes
+
     def numbers(self) -> Numbers:
         """What was counted until now."""
         events: Counter[str] = Counter()
@@ -82,4 +99,8 @@ class Standing:
             rows=flusher.counts if flusher else WriteResult(), queue=len(self._buffer),
             last_commit=flusher.committed_at if flusher else None,
             reloads=dict(self.reloading.counts) if self.reloading else {},
+            silent=self.listener.counts if self.listener else {},
+            leases=len(self.holding.held) if self.holding else 0,
+            spool=len(self._buffer.spool) if isinstance(self._buffer, SpooledBuffer) else 0,
+            weight=self._mender.weight + self.meter.weight,
         )  # fmt: skip

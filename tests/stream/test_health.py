@@ -93,7 +93,7 @@ def test_dashboard_asks_for_what_there_is_and_for_all_of_it() -> None:
 def test_dashboard_groups_by_labels_that_the_metrics_have() -> None:
     by_market: dict[str, int] = {"spot": 1}
     full = Numbers(by_market, {("spot", "unknown"): 1}, by_market, by_market, by_market, last_commit=1,
-                   reloads={"followed": 1})  # fmt: skip
+                   reloads={"followed": 1}, silent=by_market)  # fmt: skip
     metrics = Metrics(lambda: full)
     metrics.lag.labels("klines").observe(1)
     labels = {
