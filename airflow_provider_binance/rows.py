@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
-from operator import le, lt
+from operator import itemgetter, le, lt
 from typing import Any
 
 from airflow_provider_binance.errors import InputError
@@ -29,6 +29,7 @@ class TupleRows:
         self.dataset = dataset
         self.columns: tuple[str, ...] = tuple(columns if columns is not None else dataset.column_names)
         self._time, key = _places(dataset, self.columns)
+        self._first_key = itemgetter(key[0])
         self._rows: list[tuple[Value, ...]] = [*map(tuple, rows)]
         if len(self._rows) > 1 and not _ascends(self._rows, key[0], self._time):
             self._rows.sort(key=lambda row: (row[self._time], *(row[i] for i in key)))
@@ -41,32 +42,29 @@ class TupleRows:
     @property
     def first_us(self) -> int:
         """Time of the first row (there is at least one)."""
-        at_us = self._rows[0][self._time]
-        assert isinstance(at_us, int)
-        return at_us
+        at_us: Any = self._rows[0][self._time]
+        return int(at_us)
 
     @property
     def last_us(self) -> int:
         """Time of the last row."""
-        at_us = self._rows[-1][self._time]
-        assert isinstance(at_us, int)
-        return at_us
+        at_us: Any = self._rows[-1][self._time]
+        return int(at_us)
 
     @property
     def copy_columns(self) -> tuple[str, ...]:
         """All columns, and the day if the dataset has one."""
-        day = self.dataset.day_column
-        return (*self.columns, day) if day else self.columns
+        return _copy_columns(self.dataset, self.columns)
 
     def key_bounds(self) -> tuple[int, int]:
         """Least and greatest value of the first column of the key."""
-        first = self.columns.index(self.dataset.key[0])
-        values = [value for row in self._rows if isinstance(value := row[first], int)]
+        values: list[Any] = [*map(self._first_key, self._rows)]
         return min(values), max(values)
 
     def times_us(self) -> list[int]:
         """The time of every row, ascending."""
-        return [at for row in self._rows if isinstance(at := row[self._time], int)]
+        times: list[Any] = [row[self._time] for row in self._rows]
+        return times
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text (delimiter `,`): `series_id`, then `columns`; times as ISO text in UTC, None as COPY's NULL."""
@@ -80,6 +78,11 @@ class TupleRows:
     def tuples(self) -> list[tuple[Value, ...]]:
         """A tuple per row in `columns` order."""
         return self._rows
+
+
+@cache
+def _copy_columns(dataset: Dataset, columns: tuple[str, ...]) -> tuple[str, ...]:
+    return (*columns, dataset.day_column) if dataset.day_column else columns
 
 
 @cache

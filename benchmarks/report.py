@@ -132,10 +132,25 @@ def _text(results: dict[str, Any]) -> str:
         "",
         *_table(["figure", "wanted", "measured"], lines),
         "",
+        "## Streams and ticks",
+        "",
+        *_table(["figure", "wanted", "measured"], [*results["streams"], *_ticks(*results["ticks"])]),
+        "",
+        "Websocket clients, the same messages of 300 symbols over loopback:",
+        "",
+        *results["clients"],
+        "",
         "## How it is read",
         "",
         *(line for plan in pg.plans.values() for line in ("```", plan, "```", "")),
     ])  # fmt: skip
+
+
+def _ticks(rows: int, ratios: list[float], peaks: list[float]) -> list[tuple[str, str, str]]:
+    return [
+        (f"load of a day of {rows:,} aggregates ÷ bare COPY, our table", "≥ 0.8", Spread.of(ratios).text()),
+        ("memory of that load, MB", "≤ 300", Spread.of(peaks).text("{:,.0f}")),
+    ]
 
 
 def _about(results: dict[str, Any]) -> str:

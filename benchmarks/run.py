@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from airflow_provider_binance.market import from_us, iso
-from benchmarks import embedded, peers, postgres, processes, report, rest_load
+from benchmarks import embedded, peers, postgres, processes, report, rest_load, stream_store, streaming, ticks
 from benchmarks.database import Bench
 from benchmarks.measure import Took
 from benchmarks.planning import daily, plan_universe
@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Modules whose import is timed, and whether they may bring heavy libraries.
 _IMPORTS = {"airflow_provider_binance.ingest": False, "airflow_provider_binance.cli": False, "airflow.sdk": True}
+
+_EVENTS_A_SECOND = 5_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             results["peers"] = found
         results["planner"] = plan_universe(here, options.symbols, options.rounds, folder)
         results["daily"] = daily(options.symbols, folder)
+    with postgres.server() as url:
+        print("streams", flush=True)
+        flood = stream_store.measure(url, options.events * 4, 0, options.rounds)
+        results["streams"] = stream_store.figures(
+            flood, stream_store.measure(url, options.events, _EVENTS_A_SECOND, min(options.rounds, 3))
+        )
+        results["clients"] = streaming.table(options.events * 2, options.rounds)
+        results["ticks"] = options.ticks, *ticks.measure(url, options.ticks, min(options.rounds, 3))
     results["imports"] = {}
     for module, allowed in _IMPORTS.items():
         found = [processes.imported(module) for _ in range(options.rounds)]
@@ -90,12 +100,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--long", type=int, help="monthly files of the load whose memory is compared with one month's")
     parser.add_argument("--interval", help="length of a kline (default 1m)")
     parser.add_argument("--symbols", type=int, help="symbols of the planner's universe (default 500)")
+    parser.add_argument("--events", type=int, help="events of a stream at a steady pace; four times as many at once")
+    parser.add_argument("--ticks", type=int, help="aggregates of a day's file (default 5,000,000)")
     parser.add_argument("--files", type=Path, default=ROOT / "build/bench/files", help="where the made files are kept")
     parser.add_argument("--output", type=Path, help="folder of RESULTS.md (default benchmarks/)")
     options = parser.parse_args(argv)
-    quick = (1, 2, 3, "1h", 3, ROOT / "build/bench")
-    full = (5, 24, 120, "1m", 500, ROOT / "benchmarks")
-    names = ("rounds", "months", "long", "interval", "symbols", "output")
+    quick = (1, 2, 3, "1h", 3, 1_500, 2_000, ROOT / "build/bench")
+    full = (5, 24, 120, "1m", 500, 100_000, 5_000_000, ROOT / "benchmarks")
+    names = ("rounds", "months", "long", "interval", "symbols", "events", "ticks", "output")
     for name, value in zip(names, quick if options.quick else full, strict=True):
         if getattr(options, name) is None:
             setattr(options, name, value)

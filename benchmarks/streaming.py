@@ -167,7 +167,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--messages", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(argv)
-    count = options.messages
+    for line in table(options.messages, options.rounds):
+        print(line)
+
+
+def table(count: int, rounds: int) -> list[str]:
+    """Each client's figures as lines of a table."""
     context = multiprocessing.get_context("spawn")
     ready, told = context.Pipe(duplex=False)
     server = context.Process(target=serve, args=(count, told), daemon=True)
@@ -175,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     url = f"ws://127.0.0.1:{ready.recv()}/stream"
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in CLIENTS}
     try:
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             for name, client in CLIENTS.items():
                 result, tell = context.Pipe(duplex=False)
                 child = context.Process(target=run, args=(client, url, count, tell))
@@ -185,14 +190,15 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         server.terminate()
         server.join()
-    rates = sorted(count / alone(count) for _ in range(options.rounds))
-    print("| client | messages/s | CPU ms per 10,000 |\n|---|---|---|")
-    print(f"| frame → record alone | {statistics.median(rates):,.0f} ({rates[0]:,.0f}–{rates[-1]:,.0f}) | "
-          f"{1e7 / statistics.median(rates):.0f} |")  # fmt: skip
+    rates = sorted(count / alone(count) for _ in range(rounds))
+    lines = ["| client | messages/s | CPU ms per 10,000 |", "|---|---|---|"]
+    lines.append(f"| frame → record alone | {statistics.median(rates):,.0f} ({rates[0]:,.0f}–{rates[-1]:,.0f}) | "
+                 f"{1e7 / statistics.median(rates):.0f} |")  # fmt: skip
     for name, took in seconds.items():
         walls = sorted(count / wall for _, wall in took)
         cpu = statistics.median(cpu for cpu, _ in took) * 1e7 / count
-        print(f"| {name} | {statistics.median(walls):,.0f} ({walls[0]:,.0f}–{walls[-1]:,.0f}) | {cpu:.0f} |")
+        lines.append(f"| {name} | {statistics.median(walls):,.0f} ({walls[0]:,.0f}–{walls[-1]:,.0f}) | {cpu:.0f} |")
+    return lines
 
 
 if __name__ == "__main__":

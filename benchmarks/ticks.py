@@ -123,13 +123,21 @@ def main() -> int:
     options = parser.parse_args()
     if options.child:
         return child(*options.child)
-    with tempfile.TemporaryDirectory(prefix="binance-bench-") as temporary, postgres.server() as url:
+    with postgres.server() as url:
+        ratios, _ = measure(url, options.rows, options.rounds)
+    print(f"median {statistics.median(ratios):.2f} × bare COPY")
+    return 0
+
+
+def measure(url: str, count: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Speed of a load ÷ bare COPY's, and the load's peak of memory in MB, round by round."""
+    with tempfile.TemporaryDirectory(prefix="binance-bench-") as temporary:
         folder, text = Path(temporary), Path(temporary, "copy.txt")
-        day = make(folder, options.rows)
+        day = make(folder, count)
         columns = render(day, text)
         plain = "postgresql://" + url.partition("://")[2]
-        ratios = []
-        for number in range(options.rounds):
+        ratios, peaks = [], []
+        for number in range(rounds):
             took: dict[str, float] = {}
             memory = 0.0
             order = ["bare", "load"] if number % 2 == 0 else ["load", "bare"]
@@ -145,16 +153,16 @@ def main() -> int:
                     command = [sys.executable, "-m", "benchmarks.ticks", "--child", plain, str(folder)]
                     done = subprocess.run(command, check=True, capture_output=True, text=True)
                     seconds, memory, rows = (float(word) for word in done.stdout.split())
-                    assert rows == options.rows, (done.stdout, done.stderr)
+                    assert rows == count, (done.stdout, done.stderr)
                     took[what] = seconds
             ratios.append(took["bare"] / took["load"])
+            peaks.append(memory)
             print(
-                f"{options.rows:,} rows: bare COPY {took['bare']:.1f} s, load {took['load']:.1f} s "
+                f"{count:,} rows: bare COPY {took['bare']:.1f} s, load {took['load']:.1f} s "
                 f"({ratios[-1]:.2f} of bare COPY), peak {memory:.0f} MB",
                 flush=True,
             )
-        print(f"median {statistics.median(ratios):.2f} × bare COPY")
-    return 0
+    return ratios, peaks
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ def test_run_writes_table_and_picture(tmp_path: Path) -> None:
     text = (output / "RESULTS.md").read_text(encoding="utf-8")
     assert "1,440 klines in 2 monthly `1h` files" in text
     assert "rows changed (the server's count) | 0, 0, 0, 0 | 0, 0, 0, 0 |" in text
+    assert "| frames of 300 symbols → continuity checked → committed, ledger included, events/s | ≥ 50,000 | " in text
+    assert "| load of a day of 2,000 aggregates ÷ bare COPY, our table | ≥ 0.8 | " in text
     assert (output / "ratios.png").read_bytes().startswith(b"\x89PNG")
 
 

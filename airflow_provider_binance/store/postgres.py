@@ -283,7 +283,7 @@ class PostgresStore(PostgresDialect):
     def _lock_all(self, series: Sequence[Series]) -> None:
         self._begin()
         # In one order everywhere, so that two who want some of the same wait and do not block each other for good.
-        keys = sorted(self._lock_key("series", one.dataset, one.market, one.symbol, one.interval) for one in series)
+        keys = sorted([_series_key(self._namespace, one) for one in series])
         self._query("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS wanted(key)", [bigints(keys)])
 
     def _make_room(self, batch: Batch) -> None:
@@ -358,6 +358,10 @@ class PostgresStore(PostgresDialect):
 
 
 @lru_cache(20_000)
+def _series_key(namespace: str, series: Series) -> int:
+    return _lock_key(namespace, "series", series.dataset, series.market, series.symbol, series.interval)
+
+
 def _lock_key(*parts: str) -> int:
     digest = hashlib.sha256("\0".join(("airflow_provider_binance", *parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

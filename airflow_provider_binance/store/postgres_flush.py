@@ -45,9 +45,9 @@ def _write_rows(store: PostgresStore, batches: Sequence[Batch], line: LedgerLine
         kind = (rows.columns, rows.copy_columns, batch.series.interval)
         groups.setdefault(kind, []).append(Part(batch, rows, numbers[batch.series]))
     every = [part for parts in groups.values() for part in parts]
-    store._make_months(
-        full[0].dataset, min(part.rows.first_us for part in every), max(part.rows.last_us for part in every)
-    )
+    first_us = min(part.rows.first_us for part in every)
+    last_us = max(part.rows.last_us for part in every)
+    store._make_months(full[0].dataset, first_us, last_us)
     met = _met(store, every)
     result = WriteResult()
     for parts in groups.values():

@@ -31,11 +31,12 @@ from airflow_provider_binance.stream.spans import Spans
 log = logging.getLogger(__name__)
 
 #: What gathers so long, or becomes so much, is written together.
-FLUSH_SECONDS = 0.25
+FLUSH_SECONDS = 0.35
 FLUSH_ITEMS = 20_000
 #: How often the ledger is told up to where a series of ticks is complete, at least.
 CLAIM_US = 5 * SECOND_US
 _PAUSE_SECONDS = 1.0
+_LEAST_PAUSE_SECONDS = 0.02
 _HOUR_SECONDS = 3600
 MISSED = "missed by the stream"
 
@@ -125,12 +126,13 @@ class Flusher(threading.Thread):
         try:
             self._roll_up()
             while items := self._buffer.take(FLUSH_ITEMS):
+                begun = time.monotonic()
                 self._write(items)
                 self._buffer.done()
                 self._on_room()
                 self._roll_up()
                 if not self._buffer.has(FLUSH_ITEMS):
-                    time.sleep(FLUSH_SECONDS)
+                    time.sleep(max(FLUSH_SECONDS - (time.monotonic() - begun), _LEAST_PAUSE_SECONDS))
             self._write_rest()
         except Exception as error:
             log.exception("flushing ends")

@@ -88,6 +88,10 @@ class Run(NamedTuple):
 
 def joined(known: Sequence[Run], fresh: Iterable[Run]) -> tuple[list[Run], list[Claim]]:
     """The runs when `fresh` ones have come, ascending, and what is claimed that was not before."""
+    fresh = list(fresh)
+    if known and len(fresh) == 1 and fresh[0].first_id == known[-1].last_id + 1:  # as nearly always
+        last, [run] = known[-1], fresh
+        return [*known[:-1], last.followed_by(run)], merged([*last.seam(run), *run.inside])
     claims: list[Claim] = []
     runs: list[Run] = []
     old = set(known)
@@ -117,6 +121,8 @@ def _claim(start_us: int, end_us: int, first_id: int | None, behind_id: int | No
 
 def merged(claims: list[Claim]) -> list[Claim]:
     """The claims, ascending, neighbours as one where both are counted."""
+    if len(claims) < 2:
+        return claims
     out: list[Claim] = []
     for claim in sorted(claims, key=itemgetter(0, 1)):
         before = out[-1] if out else None

@@ -7,7 +7,8 @@ received is claimed from one flush to the next, but for what is said to be lost.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -33,6 +34,7 @@ class Spans:
         self._ends: dict[Series, int] = {}
         self._untold: dict[Series, list[Claim]] = {}
         self._due_us: dict[Series, int] = {}
+        self._told = 0
 
     def take(self, series: Series, rows: Rows | None, lost: Iterable[Lost], now_us: int) -> list[CoverageRange]:
         """The ranges that are complete with `rows` (None or at least one), and were not told before; ascending.
@@ -54,7 +56,8 @@ class Spans:
             self._untold[series] = claims
             return []
         # Not all at once the next time.
-        self._due_us[series] = now_us + self._every_us // 2 * (1 + len(self._due_us) % 16) // 8
+        self._told += 1
+        self._due_us[series] = now_us + self._every_us * (48 + self._told % 16) // 64
         self._untold.pop(series, None)
         return [_range(claim, now_us) for claim in claims]
 
@@ -64,9 +67,7 @@ class Spans:
         return {series: [_range(claim, now_us) for claim in claims] for series, claims in untold.items()}
 
     def _of_ids(self, series: Series, rows: Rows) -> list[Claim]:
-        entry = dataset(series.dataset)
-        places = (rows.columns.index(name) for name in (entry.key[0], entry.time_column))
-        ticks: list[Any] = sorted(map(itemgetter(*places), rows.tuples()))
+        ticks: list[Any] = sorted(map(_id_and_time(series.dataset, rows.columns), rows.tuples()))
         if ticks[-1][0] - ticks[0][0] + 1 == len(ticks):
             fresh = [Run.of(ticks)]
         else:
@@ -89,6 +90,12 @@ class Spans:
         if holes:
             self._ends[series] = max(self._ends.get(series, 0), *(behind_us for _, behind_us in holes))
         return claims
+
+
+@cache
+def _id_and_time(name: str, columns: tuple[str, ...]) -> Callable[[Any], Any]:
+    entry = dataset(name)
+    return itemgetter(columns.index(entry.key[0]), columns.index(entry.time_column))
 
 
 def _range(claim: Claim, now_us: int) -> CoverageRange:
