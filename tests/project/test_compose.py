@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import json
 import os
@@ -18,6 +19,10 @@ from typing import Any
 
 import pytest
 import yaml
+
+from airflow_provider_binance.cli.arguments import parser_for
+from airflow_provider_binance.connections import environment_settings
+from airflow_provider_binance.errors import InputError
 
 REPO = Path(__file__).resolve().parents[2]
 COMPOSE = REPO / "docker-compose.yaml"
@@ -80,13 +85,41 @@ def test_services_wait_for_what_they_need(tmp_path: Path) -> None:
     done = compose(filled_in(tmp_path), "--format", "json")
     services = json.loads(done.stdout)["services"]
     parts = {"api-server", "scheduler", "dag-processor", "triggerer"}
-    assert services.keys() == {"timescaledb", "airflow-init", *parts}
+    assert services.keys() == {"timescaledb", "airflow-init", "stream", *parts}
     for name in parts:
         assert services[name]["depends_on"]["airflow-init"]["condition"] == "service_completed_successfully"
         assert services[name]["healthcheck"]["test"]
     assert services["airflow-init"]["depends_on"]["timescaledb"]["condition"] == "service_healthy"
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_the_sidecar_is_told_what_its_command_takes(tmp_path: Path) -> None:
+    """Its store is the connection's, its health is asked where it serves it, and it has time to drain."""
+    service = json.loads(compose(filled_in(tmp_path), "--format", "json").stdout)["services"]["stream"]
+    program, *words = [*service["entrypoint"], *service["command"]]
+    arguments = parser_for(words).parse_args(words)
+    assert (program, arguments.command, arguments.symbol) == ("binance-ingest", "stream", ["BTCUSDT", "ETHUSDT"])
+    assert f"http://localhost:{arguments.health_port}/healthz" in service["healthcheck"]["test"]
+    assert arguments.spool in [volume["target"] for volume in service["volumes"]]
+    found = environment_settings(service["environment"])
+    assert re.fullmatch(r"postgresql\+psycopg://ingest:\w+@timescaledb/ingest", found["store_url"])
+    assert service["depends_on"] == {"timescaledb": {"condition": "service_healthy", "required": True}}
+    assert service["stop_grace_period"] == "45s"
+
+
+def test_the_unit_restarts_what_may_come_back_and_reloads_by_sighup() -> None:
+    """The example of docs/: statuses that no restart can mend are the ones of wrong words."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string((REPO / "docs" / "binance-stream.service").read_text(encoding="utf-8"))
+    service = unit["Service"]
+    program, *words = service["ExecStart"].split()
+    assert program.endswith("/binance-ingest")
+    assert parser_for(words).parse_args(words).command == "stream"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", str(InputError.exit_status))
+    assert service["KillSignal"] == "SIGTERM"
 
 
 def test_images_have_concrete_tags() -> None:
