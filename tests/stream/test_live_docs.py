@@ -13,7 +13,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "stream.md"
 
 
 def test_the_example_prints_trades_and_klines() -> None:
-    [example] = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    [example] = [block for block in blocks if "get_real_time_data" in block]
     with Simulator(symbols=["BTCUSDT", "ETHUSDT"], now="2024-06-15T12:30:20Z", speed=60) as simulator:
         command = [sys.executable, "-u", "-c", example]
         with subprocess.Popen(

@@ -279,7 +279,7 @@ async def test_a_quick_consumer_never_fills_the_buffer(simulator: Simulator) -> 
 
 async def test_what_waits_for_rest_is_bounded(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hole that REST does not fill in time is told, and what had to wait goes on: more than the buffer has."""
-    simulator.add_fault("latency=60000:50@/fapi/v1/aggTrades")
+    simulator.add_fault("latency=4000:50@/fapi/v1/aggTrades")
     async with streamed(simulator, on_full="raise") as (opened, _, client):
         send(client, 1, *range(10, 1010))
         async with asyncio.timeout(SECONDS):
