@@ -31,7 +31,7 @@ from airflow_provider_binance.stream.spans import Spans
 log = logging.getLogger(__name__)
 
 #: What gathers so long, or becomes so much, is written together.
-FLUSH_SECONDS = 0.35
+FLUSH_SECONDS = 0.25
 FLUSH_ITEMS = 20_000
 #: How often the ledger is told up to where a series of ticks is complete, at least.
 CLAIM_US = 5 * SECOND_US
