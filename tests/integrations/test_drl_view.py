@@ -84,9 +84,10 @@ def test_every_query_of_the_reader_uses_the_index(engine: Engine, name: str) -> 
         plan = "\n".join(line for (line,) in connection.execute(text(f"EXPLAIN {sql}".replace(":", r"\:"))))
     assert "using klines_data_pkey" in plan
     assert "Seq Scan on klines_data" not in plan
-    if name in ("range", "first page", "later page"):
-        assert "Merge Append" in plan
-        assert all(int(rows) <= 1 for rows in re.findall(r"Sort  \(.*rows=(\d+)", plan)), plan
+    if name in ("first page", "later page"):
+        assert "Merge Append" in plan, plan
+        # Of series without a branch there are none here; how few that is, statistics guess.
+        assert all(int(rows) < YEAR // 10 for rows in re.findall(r"Sort  \(.*rows=(\d+)", plan)), plan
 
 
 def test_the_reader_gets_what_it_asks_for(engine: Engine) -> None:
