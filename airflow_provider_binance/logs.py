@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -28,6 +29,18 @@ class MaskingFormatter(logging.Formatter):
         return self._mask(super().format(record))
 
 
+class JsonFormatter(MaskingFormatter):
+    """One JSON object a line: time, level, logger, message, and the traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line to print."""
+        told = {"time": f"{self.formatTime(record, self.datefmt)}.{int(record.msecs):03d}Z", "level": record.levelname,
+                "logger": record.name, "message": self._mask(record.getMessage())}  # fmt: skip
+        if record.exc_info:
+            told["traceback"] = self._mask(self.formatException(record.exc_info))
+        return json.dumps(told, ensure_ascii=False)
+
+
 class StderrHandler(logging.Handler):
     """Writes to what `sys.stderr` is at the time, above a progress bar if one is drawn."""
 
@@ -44,13 +57,13 @@ class StderrHandler(logging.Handler):
 
 
 @contextmanager
-def logging_to_stderr(verbosity: int, mask: Callable[[str], str]) -> Iterator[None]:
+def logging_to_stderr(verbosity: int, mask: Callable[[str], str], *, as_json: bool = False) -> Iterator[None]:
     """Log to stderr inside the block: warnings; with verbosity 1 our INFO, with 2 our DEBUG too.
 
     Other libraries stay at WARNING whatever the verbosity: some log addresses with their parameters at DEBUG.
     """
     handler = StderrHandler()
-    handler.setFormatter(MaskingFormatter(mask))
+    handler.setFormatter((JsonFormatter if as_json else MaskingFormatter)(mask))
     root, package = logging.getLogger(), logging.getLogger(PACKAGE)
     before = package.level
     root.addHandler(handler)

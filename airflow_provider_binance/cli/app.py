@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return run(arguments)
         _give_memory_back()
-        with logging_to_stderr(output.verbosity, output.mask), stopping_on_signals(leave):
+        as_json = getattr(arguments, "log_format", "text") == "json"
+        with logging_to_stderr(output.verbosity, output.mask, as_json=as_json), stopping_on_signals(leave):
             return COMMANDS[arguments.command](arguments, output)
     except SystemExit as ended:  # --help and --version
         return ended.code if isinstance(ended.code, int) else 0

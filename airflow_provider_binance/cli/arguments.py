@@ -210,6 +210,9 @@ def _streaming(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--interval", metavar="INTERVAL", nargs="+", action=_Words, help=f"of {' '.join(INTERVALS)}")
     group.add_argument("--shard", metavar="I/N", help="the I-th of N parts of the symbols (default 1/1)")
     group.add_argument("--health-port", metavar="PORT", type=_port, help="serve /healthz, /readyz and /metrics there")
+    group.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: one object a line on stderr"
+    )
     group.add_argument("--spool", metavar="DIR", help="what the store does not take in time is kept there (see docs)")
     group.add_argument("--spool-bytes", metavar="N", type=_bytes, help="at most so much (default 1 GiB; 0: no spool)")
 
