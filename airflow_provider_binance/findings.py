@@ -19,6 +19,7 @@ class FindingKind(StrEnum):
     ROWS_IN_GAP = "rows_in_gap"
     ROWS_FOREIGN = "rows_foreign"
     OFF_GRID = "off_grid"
+    ROWS_MISDATED = "rows_misdated"
     ROW_COUNT = "row_count"
     LEDGER_LINE = "ledger_line"
     RULE_BROKEN = "rule_broken"
@@ -40,10 +41,11 @@ MEANINGS: dict[FindingKind, str] = {
     FindingKind.ROWS_UNCOVERED: "rows of which the ledger knows nothing",
     FindingKind.ROWS_IN_GAP: "rows where the ledger says that there are none",
     FindingKind.ROWS_FOREIGN: "rows that no source has",
-    FindingKind.OFF_GRID: "rows that open between two open times",
+    FindingKind.OFF_GRID: "rows that open between two open times, or whose id belongs elsewhere or is there twice",
+    FindingKind.ROWS_MISDATED: "rows under another day than their time's, where no reader finds them",
     FindingKind.ROW_COUNT: "coverage counts other rows than its range has",
     FindingKind.LEDGER_LINE: "complete by coverage, and no line of ingest_log says who brought it",
-    FindingKind.RULE_BROKEN: "values that cannot be together in one kline",
+    FindingKind.RULE_BROKEN: "values that cannot be together in one row",
     FindingKind.COLUMN_FOREIGN: "values in columns that the market has not",
     FindingKind.VALUE: "stored values differ from the source's",
     FindingKind.ROLLUP: "the shorter klines of the interval do not add up to this one",

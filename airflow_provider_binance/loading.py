@@ -197,7 +197,7 @@ class Loader:
         ]
         scans = [scan_of(task.series, stretch.start_us, stretch.end_us) for stretch in stretches]
         bounds = [(stretch.start_us, stretch.end_us) for stretch in stretches]
-        started_us = task.now_us
+        started_us, at_us = task.now_us, piece.start_us
         for part, parts, rows in parts_of_file:
             rows = rows.within(bounds) if bounds else rows.between(0, 0)
             for scan, (start_us, end_us) in zip(scans, bounds, strict=True):
@@ -214,9 +214,10 @@ class Loader:
                     lacking = stretch.evidence.with_archive(piece.file.name)
                     lacking = joints(self.store, task.series, scan, stretch, lacking)
                     coverage += found_ranges(scan, stretch, lacking, task, confirmed_by=archive.sha256)
-            span = (rows.first_us, interval.next_open(rows.last_us)) if len(rows) else (piece.start_us, piece.end_us)
-            start_us, end_us = (piece.start_us, min(piece.end_us, made_us)) if parts == 1 else span
-            self._commit(task, start_us, max(end_us, start_us + 1), rows, line, coverage)
+            # Each line goes on where the one before it ended: what lies between two rows was in the file, too.
+            start_us = min(at_us, rows.first_us) if len(rows) else at_us
+            at_us = min(piece.end_us, made_us) if part == parts else interval.next_open(rows.last_us)
+            self._commit(task, start_us, max(at_us, start_us + 1), rows, line, coverage)
             del rows  # held by nobody here while the next ones are awaited
         task.left += [replace(s, evidence=s.evidence.with_early(piece.file.name)) for s in unmade]
 

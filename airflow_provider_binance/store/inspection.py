@@ -23,6 +23,17 @@ class LogSpan(NamedTuple):
     sha256: str | None
 
 
+class Held(NamedTuple):
+    """Rows within a stretch, and of those only the ones between two ids (both included), where ids tell rows apart;
+    `rows` is how many these are, or should be."""
+
+    start_us: int
+    end_us: int
+    rows: int = 0
+    first_id: int | None = None
+    last_id: int | None = None
+
+
 class Broken(NamedTuple):
     """A row that breaks rules of its dataset, or has values in `columns` that its market has not."""
 
@@ -59,6 +70,11 @@ class Audit:
     `broken` the rows that break a rule. `last_line` is the newest line of `ingest_log`: what has a higher number came
     after the look. `beyond`: what lies before all time, where the window begins before 1970, and after it, where the
     window has no end.
+
+    Of a series of ids `islands` are the stretches that have all rows that the ledger knows of, and those with rows of
+    which it knows nothing; `held` says how many rows there are where, `lacking` how many are not. `misplaced` are rows
+    whose id belongs to another time, or that are there twice; `counted` what coverage should say, range by range.
+    `misdated`: how many rows lie under another day than their time's.
     """
 
     start_us: int
@@ -71,6 +87,11 @@ class Audit:
     rows: int = 0
     last_line: int = 0
     beyond: Beyond = NOTHING_BEYOND
+    held: tuple[Held, ...] = ()
+    lacking: tuple[Held, ...] = ()
+    misplaced: tuple[Held, ...] = ()
+    counted: tuple[Held, ...] = ()
+    misdated: int = 0
 
 
 class Rolled(NamedTuple):
@@ -123,7 +144,7 @@ class Inspection(ABC):
 
     @abstractmethod
     def audit(self, series: Series, start_us: int, end_us: int) -> Audit:
-        """Look at ledger and rows of a window of a grid series, in one snapshot, by set-based questions."""
+        """Look at ledger and rows of a window of a series, in one snapshot, by set-based questions."""
 
     @abstractmethod
     def rollup(
@@ -140,18 +161,21 @@ class Inspection(ABC):
         self,
         series: Series,
         *,
-        rows: Sequence[int] = (),
+        rows: Sequence[Held] = (),
         ranges: Sequence[tuple[int, int]] = (),
         overfull: Sequence[tuple[int, int]] = (),
         beyond: tuple[int, int] | None = None,
+        misdated: bool = False,
         source: Source | None,
         seen_line: int,
     ) -> Withdrawn:
-        """Take back rows (by their time) that `source` (None: nobody) has, and coverage of `ranges` that have no rows,
-        under the lock of the series in one transaction; every value that goes is a line of `corrections`.
+        """Take back rows that `source` (None: nobody) has not, and coverage of `ranges` that have no rows (of a series
+        of ids: that lack some), under the lock of the series in one transaction; every value that goes is a line of
+        `corrections`.
 
         In `overfull` the columns that the market has not are emptied; of what lies `beyond` a window as `audit` tells
-        it, everything goes. Nothing is done if a line of `ingest_log` later than `seen_line` touches rows or ranges.
+        it, and of what is `misdated`, everything goes. Nothing is done if a line of `ingest_log` later than `seen_line`
+        touches rows or ranges.
         """
 
     @abstractmethod

@@ -8,6 +8,8 @@ from airflow_provider_binance.market import Interval, iso
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.registry import Column, Dataset, Kind
 from airflow_provider_binance.store.postgres_rows import as_text
+from airflow_provider_binance.store.postgres_schema import actual, close_after
+from airflow_provider_binance.store.schema import quoted
 from airflow_provider_binance.store.sql_sidecars import SqlSidecars
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US
 
@@ -48,6 +50,12 @@ class PostgresDialect(SqlSidecars):
     def _is_time(self, value: str) -> str:
         return "true"
 
+    def _is_misdated(self, entry: Dataset) -> str:
+        if entry.day_column is None:
+            return "false"
+        day = f"d.{quoted(entry.day_column)}"
+        return f"({day} <> (d.{quoted(entry.time_column)} AT TIME ZONE 'UTC')::date)"
+
     def _clamped(self, time: str) -> str:
         return f"least(greatest({time}, timestamptz '{iso(EARLIEST_US)}'), timestamptz '{iso(LATEST_US)}')"
 
@@ -57,6 +65,9 @@ class PostgresDialect(SqlSidecars):
             return text
         calendar = f"{value} >= timestamptz '{iso(EARLIEST_US)}' AND {value} < timestamptz '{iso(LATEST_US)}'"
         return f"CASE WHEN {calendar} THEN {text} ELSE {value}::text END"
+
+    def _value(self, column: Column, series: Series) -> str:
+        return actual(column, "d", close_after(series.interval))
 
     def _named_by_ledger(self, entry: Dataset) -> dict[int, Series]:
         lines = self._query(

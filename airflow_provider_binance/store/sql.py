@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_binance.coverage import overlay
 from airflow_provider_binance.errors import StoreError
 from airflow_provider_binance.market import iso
-from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, WriteResult
+from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State, WriteResult
 from airflow_provider_binance.registry import Continuity, Dataset
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.holding import Holding
@@ -257,12 +257,17 @@ class SqlStore(SqlRollup):
 
     def _with_ids(self, dataset: Dataset, series: Series, known: CoverageRange) -> CoverageRange:
         """`known` with its rows counted and their first and last id looked up, where a split left these unknown, or
-        whoever wrote it did (a count below 0)."""
+        whoever wrote it did (a count below 0), or where it is a gap."""
         series_id = self._find_series(series)
-        if not known.row_count or (known.row_count > 0 and None not in (known.first_id, known.last_id)):
+        if known.state in (State.NOT_LISTED, State.RETIRED):
+            return known
+        # A gap reaches from the row before the missing ids to the row behind them, and so has rows of its own.
+        is_gap = known.state is not State.COMPLETE
+        is_told = known.row_count > 0 and None not in (known.first_id, known.last_id)
+        if not is_gap and (not known.row_count or is_told):
             return known
         if series_id is None:
-            return replace(known, row_count=0)
+            return replace(known, row_count=0, first_id=None, last_id=None)
         name = f"d.{quoted(dataset.key[0])}"
         within, bounds = self._between(dataset, known.start_us, known.end_us)
         count, first, last = self._query(

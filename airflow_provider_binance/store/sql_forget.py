@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from airflow_provider_binance.coverage import erased
@@ -14,9 +15,10 @@ from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.corrections import key_head
 from airflow_provider_binance.store.inspection import Emptied
-from airflow_provider_binance.store.schema import data_table
+from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_read import OF_SERIES, of
 from airflow_provider_binance.store.sql_withdraw import SqlWithdrawer
+from airflow_provider_binance.windows import LATEST_US
 
 #: A line of the log that overlaps a window.
 _TOUCHED = f"{OF_SERIES} AND range_start < %s AND range_end > %s"
@@ -73,15 +75,40 @@ class SqlForgetter(SqlWithdrawer):
             "GROUP BY key",
             [entry.name, len(head) + 1, head + ","],
         )
+        if entry.time_column not in entry.key:
+            low, high = self._ids_between(entry, series, start_us, end_us)
+            return {key: count for key, count in keys if (row := _id_of(entry, key)) is None or low <= row <= high}
         return {
             key: count for key, count in keys if (at := _time_of(entry, key)) is None or start_us <= at < end_us
         }  # fmt: skip
+
+    def _ids_between(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> tuple[float, float]:
+        """The first and the last id of a window, by its rows and its ledger; of all time, every id."""
+        if start_us <= 0 and end_us >= LATEST_US:
+            return -inf, inf
+        ids: list[int] = []
+        if (series_id := self._find_series(series)) is not None:
+            within, bounds = self._between(entry, start_us, end_us)
+            name = f"d.{quoted(entry.key[0])}"
+            [ends] = self._query(
+                f"SELECT min({name}), max({name}) FROM {self._data(entry)} WHERE d.series_id = {series_id} "
+                f"AND {within}",
+                bounds,
+            )
+            ids += [end for end in ends if end is not None]
+        for known in self._read_coverage(entry, series, start_us, end_us):
+            if known.first_id is not None and start_us <= known.start_us:
+                ids.append(known.first_id)
+            if known.last_id is not None and known.end_us <= end_us:
+                ids.append(known.last_id)
+        return (min(ids), max(ids)) if ids else (inf, -inf)
 
     # --- forgetting ---------------------------------------------------------------------------------------------------
 
     def _empty(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> Emptied:
         series_id = self._find_series(series)
         rows = 0
+        corrected = list(self._corrected(entry, series, start_us, end_us))
         if series_id is not None:
             where, values = self._within(entry, series_id, start_us, end_us)
             rows = self._change(f"DELETE FROM {self._table(data_table(entry))} AS d WHERE {where}", values)
@@ -90,7 +117,7 @@ class SqlForgetter(SqlWithdrawer):
             entry, series, before, erased(before, start_us, end_us, count=self._counter(entry, series))
         )
         lines = self._cut_log(entry, series, start_us, end_us)
-        return Emptied(rows, len(before), lines, self._forget_corrections(entry, series, start_us, end_us))
+        return Emptied(rows, len(before), lines, self._forget_corrections(entry, corrected))
 
     def _cut_log(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> int:
         """Take the window out of every line of `ingest_log`; one that reaches beyond on both sides becomes two.
@@ -148,9 +175,8 @@ class SqlForgetter(SqlWithdrawer):
         for before, after in moves:
             self._change(f"UPDATE {log} SET id = %s WHERE id = %s", [after, before])
 
-    def _forget_corrections(self, entry: Dataset, series: Series, start_us: int, end_us: int) -> int:
+    def _forget_corrections(self, entry: Dataset, wanted: Sequence[str]) -> int:
         table = self._table("corrections")
-        wanted = list(self._corrected(entry, series, start_us, end_us))
         gone, most = 0, self._most_values() - 1
         for first in range(0, len(wanted), most):
             # Many at once: the table has no index, so that each statement reads all of it.
@@ -160,6 +186,14 @@ class SqlForgetter(SqlWithdrawer):
                 [entry.name, *some],
             )
         return gone
+
+
+def _id_of(entry: Dataset, key: str) -> int | None:
+    """The id of the row that a correction names, None if its key has none."""
+    try:
+        return int(json.loads(key)[entry.key[0]])
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _time_of(entry: Dataset, key: str) -> int | None:

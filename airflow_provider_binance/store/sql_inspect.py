@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from airflow_provider_binance.market import Interval, Market, parse_interval
+from airflow_provider_binance.market import Interval, Market, grid_of
 from airflow_provider_binance.records import Series, Source
-from airflow_provider_binance.registry import Column, Dataset, Kind, Rule
+from airflow_provider_binance.registry import Column, Continuity, Dataset, Kind, Rule
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.inspection import WINDOW_ROWS, Audit, Beyond, Broken, LogSpan, Orphans
 from airflow_provider_binance.store.schema import data_table, quoted
-from airflow_provider_binance.store.sql_read import OF_SERIES, SqlReader, of
+from airflow_provider_binance.store.sql_inspect_ids import SqlIdInspector
+from airflow_provider_binance.store.sql_read import OF_SERIES, of
 from airflow_provider_binance.windows import LATEST_US
 
 #: Rows told one by one of a window; whoever has more of them hears of the others once these are mended.
@@ -22,7 +23,7 @@ MOST_ROWS = 10_000
 _SHOWN_TIMES = 3
 
 
-class SqlInspector(SqlReader):
+class SqlInspector(SqlIdInspector):
     """Looks; the spelling of grids and exact comparisons is each database's own."""
 
     # --- what each database spells ------------------------------------------------------------------------------------
@@ -30,10 +31,6 @@ class SqlInspector(SqlReader):
     @abstractmethod
     def _snapshot(self) -> None:
         """Open a transaction in which every question is answered as of one instant."""
-
-    @abstractmethod
-    def _bucket(self, time: str, interval: Interval) -> str:
-        """The open time of the kline of `interval` that contains `time`."""
 
     @abstractmethod
     def _next_open(self, time: str, interval: Interval) -> str:
@@ -48,16 +45,16 @@ class SqlInspector(SqlReader):
         """Whether a row (`d`) has a value that its column must not have, as far as its type allows that."""
 
     @abstractmethod
-    def _is_time(self, value: str) -> str:
-        """Whether what a time column says is a time at all."""
-
-    @abstractmethod
     def _clamped(self, time: str) -> str:
         """A time, moved into `EARLIEST_US` … `LATEST_US`."""
 
     @abstractmethod
     def _said(self, column: Column, value: str) -> str:
         """A value as text, as `corrections` has it; a time beyond the calendar as the database says it."""
+
+    @abstractmethod
+    def _value(self, column: Column, series: Series) -> str:
+        """What a column of a row (`d`) says, also where the table leaves it to be understood."""
 
     @abstractmethod
     def _named_by_ledger(self, entry: Dataset) -> dict[int, Series]:
@@ -87,7 +84,7 @@ class SqlInspector(SqlReader):
         }
 
     def audit(self, series: Series, start_us: int, end_us: int) -> Audit:
-        entry, grid = registered(series.dataset), parse_interval(series.interval)
+        entry, grid = registered(series.dataset), grid_of(series.interval)
         with self._looking(entry) as is_there:
             if not is_there:
                 return Audit(start_us, end_us)
@@ -95,7 +92,22 @@ class SqlInspector(SqlReader):
             lines, last_line = self._read_log(series, start_us, end_us)
             series_id = self._find_series(series)
             if series_id is None:
-                return Audit(start_us, end_us, ranges, lines, last_line=last_line)
+                look = self._look_at_nothing(entry, ranges, (start_us, end_us))
+                return Audit(
+                    start_us, end_us, ranges, lines, last_line=last_line, lacking=tuple(look.lacking),
+                    counted=tuple(look.counted),
+                )  # fmt: skip
+            beyond = self._count_beyond(entry, series_id, start_us, end_us)
+            if entry.continuity is Continuity.ID:
+                look = self._look_at_ids(entry, series, series_id, ranges, (start_us, end_us))
+                within, values = self._between(entry, start_us, end_us)
+                where = f"d.series_id = {series_id} AND {within} AND NOT {self._is_misdated(entry)}"
+                return Audit(
+                    start_us, end_us, ranges, lines, tuple(look.islands), (),
+                    tuple(self._broken(entry, series, grid, where, values)), look.rows, last_line, beyond,
+                    tuple(look.held), tuple(look.lacking), tuple(look.misplaced), tuple(look.counted),
+                    self._count_misdated(entry, series_id),
+                )  # fmt: skip
             time = f"d.{quoted(entry.time_column)}"
             where = f"d.series_id = {series_id} AND {time} >= %s AND {time} < %s AND {self._is_time(time)}"
             islands: list[tuple[int, int]] = []
@@ -110,7 +122,6 @@ class SqlInspector(SqlReader):
                     islands.append((islands.pop()[0] if joins else start, end))
                 strays += self._strays(entry, grid, where, values)
                 broken += self._broken(entry, series, grid, where, values)
-            beyond = self._count_beyond(entry, series_id, start_us, end_us)
         return Audit(
             start_us, end_us, ranges, lines, tuple(islands), tuple(strays), tuple(broken), rows, last_line, beyond
         )

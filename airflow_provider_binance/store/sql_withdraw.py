@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_binance.coverage import erased
-from airflow_provider_binance.market import iso_or_number
 from airflow_provider_binance.records import Series, Source
-from airflow_provider_binance.registry import Column, Dataset, Kind
+from airflow_provider_binance.registry import Column, Continuity, Dataset, Kind
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.corrections import key_head
-from airflow_provider_binance.store.inspection import Orphans, Withdrawn
-from airflow_provider_binance.store.precedence import Origins
+from airflow_provider_binance.store.inspection import Held, Orphans, Withdrawn
 from airflow_provider_binance.store.schema import data_table, literal, quoted
 from airflow_provider_binance.store.sql import SqlStore
 from airflow_provider_binance.store.sql_read import OF_SERIES, of
@@ -29,18 +27,19 @@ class SqlWithdrawer(SqlStore):
         self,
         series: Series,
         *,
-        rows: Sequence[int] = (),
+        rows: Sequence[Held] = (),
         ranges: Sequence[tuple[int, int]] = (),
         overfull: Sequence[tuple[int, int]] = (),
         beyond: tuple[int, int] | None = None,
+        misdated: bool = False,
         source: Source | None,
         seen_line: int,
     ) -> Withdrawn:
         entry = registered(series.dataset)
-        if not (rows or ranges or overfull or beyond):
+        if not (rows or ranges or overfull or beyond or misdated):
             return Withdrawn()
-        start_us = min([*rows, *(start for start, _ in ranges)], default=0)
-        end_us = max([*(at + 1 for at in rows), *(end for _, end in ranges)], default=0)
+        start_us = min([*(held.start_us for held in rows), *(start for start, _ in ranges)], default=0)
+        end_us = max([*(held.end_us for held in rows), *(end for _, end in ranges)], default=0)
         with self._session():
             self._writable(entry)
             try:
@@ -53,8 +52,9 @@ class SqlWithdrawer(SqlStore):
                 if later:
                     self._rollback()
                     return Withdrawn(is_late=True)
-                gone = self._withdraw_rows(entry, series, sorted(rows), source)
+                gone = self._withdraw_rows(entry, series, rows, source)
                 gone += self._withdraw_beyond(entry, series, beyond) if beyond else 0
+                gone += self._withdraw_misdated(entry, series) if misdated else 0
                 self._empty_columns(entry, series, overfull)
                 erased_ranges = self._withdraw_coverage(entry, series, ranges)
                 self._commit()
@@ -65,38 +65,53 @@ class SqlWithdrawer(SqlStore):
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _withdraw_rows(self, entry: Dataset, series: Series, times: Sequence[int], source: Source | None) -> int:
+    def _withdraw_rows(self, entry: Dataset, series: Series, rows: Sequence[Held], source: Source | None) -> int:
         series_id = self._find_series(series)
-        if series_id is None or not times:
+        if series_id is None or not rows:
             return 0
-        table, time = self._table(data_table(entry)), quoted(entry.time_column)
-        origins = Origins(self._read_sources(entry, series, times[0], times[-1] + 1))
-        columns = ", ".join(self._out(column, series) for column in entry.columns)
+        low, high = min(held.start_us for held in rows), max(held.end_us for held in rows)
+        origins, at = self._read_sources(entry, series, low, high), low
+        spans: list[tuple[int, int, Source | None]] = []
+        for origin in origins:
+            spans += [(at, origin.start_us, None), (origin.start_us, origin.end_us, origin.source)]
+            at = origin.end_us
+        spans.append((at, high, None))
         gone = 0
-        for at in times:
-            where, values = f"WHERE d.series_id = %s AND d.{time} = %s", [series_id, self._time(at)]
-            for row in self._query(f"SELECT {columns} FROM {table} d {where}", values):
-                origin = origins.at(at)
-                for line in _corrections(entry, series, row):
-                    self._change(
-                        f"INSERT INTO {self._table('corrections')} (dataset, key, column_name, old_value, new_value, "
-                        "old_source, new_source, corrected_at) VALUES (%s, %s, %s, %s, NULL, %s, %s, %s)",
-                        [
-                            *line,
-                            None if origin is None else str(origin.source),
-                            None if source is None else str(source),
-                            self._time(self.clock()),
-                        ],
-                    )
-            gone += self._change(f"DELETE FROM {table} WHERE series_id = %s AND {time} = %s", values)
+        for held in rows:
+            for start_us, end_us, old_source in spans:
+                start_us, end_us = max(start_us, held.start_us), min(end_us, held.end_us)
+                if start_us < end_us:
+                    where, values = self._holding(entry, series_id, held._replace(start_us=start_us, end_us=end_us))
+                    gone += self._take_out(entry, series, where, values, old_source, source)
         return gone
+
+    def _holding(self, entry: Dataset, series_id: int, held: Held) -> tuple[str, list[Any]]:
+        """The condition, with its values, of rows (`d`)."""
+        within, values = self._between(entry, held.start_us, held.end_us)
+        where = f"d.series_id = {series_id} AND {within}"
+        if held.first_id is None or held.last_id is None:
+            return where, values
+        return f"{where} AND d.{quoted(entry.key[0])} BETWEEN %s AND %s", [*values, held.first_id, held.last_id]
+
+    def _take_out(
+        self, entry: Dataset, series: Series, where: str, values: Sequence[Any], old_source: Source | None = None,
+        source: Source | None = None,
+    ) -> int:  # fmt: skip
+        """Delete rows (`d`), every value of theirs noted."""
+        columns = [column for column in entry.columns if column.name not in entry.key]
+        self._note(entry, series, columns, where, values, old_source, source)
+        return self._change(f"DELETE FROM {self._table(data_table(entry))} AS d WHERE {where}", values)
+
+    def _withdraw_misdated(self, entry: Dataset, series: Series) -> int:
+        if (series_id := self._find_series(series)) is None:
+            return 0
+        return self._take_out(entry, series, f"d.series_id = {series_id} AND {self._is_misdated(entry)}", [])
 
     def _withdraw_beyond(self, entry: Dataset, series: Series, window: tuple[int, int]) -> int:
         if (series_id := self._find_series(series)) is None:
             return 0
         where, values = self._beyond(entry, series_id, *window)
-        self._note(entry, series, [c for c in entry.columns if c.name not in entry.key], where, values)
-        return self._change(f"DELETE FROM {self._table(data_table(entry))} AS d WHERE {where}", values)
+        return self._take_out(entry, series, where, values)
 
     def _empty_columns(self, entry: Dataset, series: Series, spans: Sequence[tuple[int, int]]) -> None:
         """Have NULL in the columns that the market has not."""
@@ -116,18 +131,28 @@ class SqlWithdrawer(SqlStore):
             )
 
     def _note(
-        self, entry: Dataset, series: Series, columns: Sequence[Column], where: str, values: Sequence[Any]
+        self, entry: Dataset, series: Series, columns: Sequence[Column], where: str, values: Sequence[Any],
+        old_source: Source | None = None, new_source: Source | None = None,
     ) -> None:  # fmt: skip
-        """A line of `corrections` for every value in `columns` of the rows (`d`), which no source has."""
+        """A line of `corrections` for every value in `columns` of the rows (`d`), which `new_source` (None: nobody)
+        has not."""
         key = " || ".join(self._key_part(entry.column(name)) for name in entry.key)
         for column in columns:
-            name = f"d.{quoted(column.name)}"
+            name = self._value(column, series)
             self._change(
                 f"INSERT INTO {self._table('corrections')} (dataset, key, column_name, old_value, new_value, "
                 f"old_source, new_source, corrected_at) SELECT %s, %s || {key} || '}}', %s, "
-                f"{self._said(column, name)}, NULL, NULL, NULL, %s FROM {self._data(entry)} "
+                f"{self._said(column, name)}, NULL, %s, %s, %s FROM {self._data(entry)} "
                 f"WHERE {where} AND {name} IS NOT NULL",
-                [entry.name, key_head(entry, series), column.name, self._time(self.clock()), *values],
+                [
+                    entry.name,
+                    key_head(entry, series),
+                    column.name,
+                    old_source and str(old_source),
+                    new_source and str(new_source),
+                    self._time(self.clock()),
+                    *values,
+                ],
             )
 
     def _key_part(self, column: Column) -> str:
@@ -158,29 +183,17 @@ class SqlWithdrawer(SqlStore):
         return done > 0
 
     def _withdraw_coverage(self, entry: Dataset, series: Series, ranges: Sequence[tuple[int, int]]) -> int:
-        """Take coverage back where there are no rows: somebody may have brought them meanwhile."""
+        """Take coverage back where there are no rows: somebody may have brought them meanwhile. A hole between ids has
+        the rows on either side of it, and nobody wrote since it was seen."""
         series_id = self._find_series(series)
         empty = [
-            (start, end) for start, end in ranges if series_id is None or not self._count(entry, series_id, start, end)
-        ]
+            (start, end)
+            for start, end in ranges
+            if entry.continuity is Continuity.ID or series_id is None
+            or not self._count(entry, series_id, start, end)
+        ]  # fmt: skip
         for start, end in empty:
             before = self._read_coverage(entry, series, start, end)
             after = erased(before, start, end, count=self._counter(entry, series))
             self._replace_coverage(entry, series, before, after)
         return len(empty)
-
-
-def _corrections(entry: Dataset, series: Series, row: Sequence[Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Dataset, key, column and value of everything that goes with a row."""
-    texts = {
-        column.name: iso_or_number(value) if column.kind is Kind.TIME and isinstance(value, int) else str(value)
-        for column, value in zip(entry.columns, row, strict=True)
-        if value is not None
-    }
-    key = "".join(
-        f", {json.dumps(name)}: {texts[name] if entry.column(name).kind in _NUMBERS else json.dumps(texts[name])}"
-        for name in entry.key
-    )
-    for name, text in texts.items():
-        if name not in entry.key:
-            yield entry.name, key_head(entry, series) + key + "}", name, text

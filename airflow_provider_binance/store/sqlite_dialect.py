@@ -68,12 +68,18 @@ class SqliteDialect(SqlSidecars):
     def _is_time(self, value: str) -> str:
         return f"typeof({value}) = 'integer'"
 
+    def _is_misdated(self, entry: Dataset) -> str:
+        return "false"  # the day is made of the time
+
     def _clamped(self, time: str) -> str:
         # Text and bytes sort above every number, so that they come out as the end of time.
         return f"min(max({time}, {EARLIEST_US}), {LATEST_US})"
 
     def _said(self, column: Column, value: str) -> str:
         return f"as_told({value})" if column.kind is Kind.TIME else f"CAST({value} AS TEXT)"
+
+    def _value(self, column: Column, series: Series) -> str:
+        return f"d.{column.name}"
 
     def _named_by_ledger(self, entry: Dataset) -> dict[int, Series]:
         return {}

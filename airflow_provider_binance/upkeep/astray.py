@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from airflow_provider_binance.findings import Blame, Finding, FindingKind
-from airflow_provider_binance.market import INTERVALS
+from airflow_provider_binance.market import grid_of
 from airflow_provider_binance.records import Series
-from airflow_provider_binance.store.inspection import NOTHING_BEYOND, Audit
+from airflow_provider_binance.store.inspection import NOTHING_BEYOND, Audit, Held
 from airflow_provider_binance.tasks import GENESIS_US
+from airflow_provider_binance.upkeep.amounts import rows_in
 from airflow_provider_binance.upkeep.ledger import complete
 from airflow_provider_binance.upkeep.spans import MOMENT_US, Span, common, of_row, touch, united, without
 from airflow_provider_binance.windows import LATEST_US
@@ -32,7 +33,7 @@ def astray(series: Series, audit: Audit, now_us: int | None) -> tuple[Audit, lis
 
     What the ledger has of the future is left to the ledger: it was written while the clock was asked.
     """
-    grid = INTERVALS[series.interval]
+    grid = grid_of(series.interval)
     spans = {"past": [(min(audit.start_us, GENESIS_US), GENESIS_US)]}
     if now_us is not None:
         ahead = [(grid.ceil(now_us), LATEST_US + grid.size_us)]
@@ -65,19 +66,16 @@ def is_beyond(finding: Finding) -> bool:
     return finding.end_us == LATEST_US and finding.start_us == LATEST_US - MOMENT_US
 
 
-def times_of(finding: Finding) -> list[int]:
-    """The times of the rows that it tells of."""
-    grid = INTERVALS[finding.series.interval]
-    if grid.floor(finding.start_us) != finding.start_us:
-        return [finding.start_us]
-    return list(grid.opens(finding.start_us, finding.end_us))
+def held_by(finding: Finding) -> Held:
+    """The rows that it tells of."""
+    return Held(finding.start_us, finding.end_us, finding.rows)
 
 
 def _rows_in(series: Series, audit: Audit, spans: Iterable[Span]) -> Iterator[tuple[int, int, int]]:
     """Rows of the audit within `spans`, as stretches with their number."""
-    grid, spans = INTERVALS[series.interval], list(spans)
+    grid, spans = grid_of(series.interval), list(spans)
     for start, end in common(audit.islands, spans):
-        yield start, end, grid.count(start, end)
+        yield start, end, rows_in(series, audit, start, end)
     for at in audit.strays:
         if touch((at, at + 1), spans):
             yield (*of_row(grid, at), 1)

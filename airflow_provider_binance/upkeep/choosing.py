@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import INTERVALS, Market, parse_interval
+from airflow_provider_binance.market import INTERVALS, Market, grid_of, parse_interval
 from airflow_provider_binance.records import Series
-from airflow_provider_binance.registry import Continuity
+from airflow_provider_binance.registry import Continuity, datasets
 from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.symbols import spelled
@@ -18,6 +18,9 @@ from airflow_provider_binance.tasks import Names, When, instants, names_of
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING
 
 log = logging.getLogger(__name__)
+
+#: How one knows of a dataset that nothing is missing.
+_CHECKED = (Continuity.GRID, Continuity.ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,11 @@ def wanted(
     entry = registered(dataset)
     if kind is not None and kind not in entry.markets:
         raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
-    if entry.continuity is not Continuity.GRID:
-        raise InputError(f"dataset {dataset} cannot be checked by this version; it checks: klines")
+    if entry.continuity not in _CHECKED:
+        names = " ".join(known.name for known in datasets() if known.continuity in _CHECKED)
+        raise InputError(f"dataset {dataset} cannot be checked by this version; it checks: {names}")
+    if (named := names_of(intervals or ())) and not entry.has_interval:
+        raise InputError(f"dataset {dataset} has no intervals: leave {' '.join(named)} out", argument="intervals")
     begin, stop = instants(start, end, now_us)
     return Wanted(
         kind,
@@ -112,7 +118,7 @@ def _named(store: Store, choice: Wanted) -> set[Series]:
 
 
 def _order(series: Series) -> tuple[str, str, int]:
-    return series.market, series.symbol, INTERVALS[series.interval].size_us
+    return series.market, series.symbol, grid_of(series.interval).size_us
 
 
 def _exact(patterns: Sequence[str]) -> list[str]:

@@ -2,115 +2,58 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from threading import Event
-from typing import Any
 
 from airflow_provider_binance.ahead import OneAhead
 from airflow_provider_binance.archive.files import FetchedFile
 from airflow_provider_binance.errors import BinanceError, CorruptArchiveError
-from airflow_provider_binance.market import INTERVALS, Interval, iso_or_number
+from airflow_provider_binance.market import Interval
 from airflow_provider_binance.pipeline import (
     Part,
     Reader,
     Ready,
     SeriesTask,
     Unit,
+    pages_of,
     parts_of,
     set_on_error,
     units_of,
 )
 from airflow_provider_binance.planner import ArchivePiece, plan_stretches
 from airflow_provider_binance.progress import Progress
-from airflow_provider_binance.records import Rows, Series, Source
-from airflow_provider_binance.registry import Dataset, Kind, dataset
+from airflow_provider_binance.records import Series, Source
+from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.rest.by_id import TickPages
 from airflow_provider_binance.rest.fetching import Pages
 from airflow_provider_binance.runtime import Runtime
-from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.upkeep.mending import OnProgress
-from airflow_provider_binance.upkeep.spans import Span, of_row, without
+from airflow_provider_binance.upkeep.runs import Place, Row, Run, Told, Way, differing, place_in
+from airflow_provider_binance.upkeep.spans import Span, of_row, touch, without
 
 log = logging.getLogger(__name__)
 
 #: Rows compared at a time; bounds the memory.
 _PAGE_ROWS = 20_000
-#: Rows of a run that are shown with their values.
-_SHOWN_ROWS = 3
+#: So far from its place a row may stand in a file, or in a table that is read by time.
+_DISORDER_ROWS = 5_000
 #: Runs of one series that are told one by one; what comes behind them is one run, whatever differs in it.
 MOST_RUNS = 5_000
 
-Row = Sequence[int | str | None]
-
-
-class Way(StrEnum):
-    """How a run of rows differs."""
-
-    DIFFERS = "differs"
-    LACKING = "lacking"  # the source has them, the store has not
-    EXTRA = "extra"  # the store has them, the source has not
-
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Who said it: a source, what of it, and the hash of a file."""
+class Marks:
+    """What the ledger says of a series: no run reaches over any of `edges` (ascending), and rows between any of `ids`
+    do not belong where they are."""
 
-    source: Source
-    ref: str
-    sha256: str | None = None
-
-
-@dataclass(slots=True)
-class Run:
-    """Neighbouring rows that differ in the same way from what one source told."""
-
-    series: Series
-    start_us: int
-    end_us: int
-    way: Way
-    told: Told
-    rows: int = 0
-    columns: set[str] = field(default_factory=set)
-    shown: list[dict[str, Any]] = field(default_factory=list)
-    carried: tuple[int, ...] = ()  # the columns that the source has, by their place
-    digest: Any = field(default_factory=hashlib.sha256)
-    is_rest: bool = False  # everything behind the last run that is told by itself
-
-    @property
-    def span(self) -> Span:
-        """Its stretch."""
-        return self.start_us, self.end_us
-
-    @property
-    def times(self) -> list[int]:
-        """The rows that the source has not."""
-        grid = INTERVALS[self.series.interval]
-        if self.way is not Way.EXTRA:
-            return []
-        is_on_grid = grid.floor(self.start_us) == self.start_us
-        return list(grid.opens(self.start_us, self.end_us)) if is_on_grid else [self.start_us]
-
-    def is_mended(self, store: Store) -> bool:
-        """Whether the store says now what the source said."""
-        now = hashlib.sha256()
-        for row in store.rows(self.series.dataset, self.series, self.start_us, self.end_us):
-            now.update(_bytes(row, self.carried))
-        return bool(now.digest() == self.digest.digest())
-
-    def take(self, entry: Dataset, at: int, columns: set[str], mine: Row | None, its: Row | None) -> None:
-        """One more row."""
-        self.rows += 1
-        if its is not None and not self.is_rest:
-            self.digest.update(_bytes(its, self.carried))
-        if len(self.shown) < _SHOWN_ROWS:
-            self.shown.append(_shown(entry, at, columns, mine, its))
+    edges: Sequence[int] = ()
+    ids: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(slots=True)
@@ -126,9 +69,9 @@ class Comparison:
 
 
 def compare(
-    runtime: Runtime, tasks: Sequence[SeriesTask], cuts: dict[Series, list[int]], jobs: int, on_progress: OnProgress
+    runtime: Runtime, tasks: Sequence[SeriesTask], marks: Mapping[Series, Marks], jobs: int, on_progress: OnProgress
 ) -> Comparison:
-    """Ask the tasks' sources once and compare. No run reaches over any of `cuts`, the edges of what the ledger says."""
+    """Ask the tasks' sources once and compare."""
     units: list[Unit] = []
     found = Comparison()
     for task in tasks:
@@ -137,7 +80,7 @@ def compare(
         taken = [(s.start_us, s.end_us) for piece in pieces for s in piece.stretches]
         left = without([(s.start_us, s.end_us) for s in task.stretches], taken)
         found.unanswered.setdefault(task.series, []).extend(left)
-    comparer = _Comparer(runtime, found, cuts)
+    comparer = _Comparer(runtime, found, marks)
     stopped = Event()
     reader = Reader(runtime.rest, runtime.fetch_file, jobs)
     done = 0
@@ -157,41 +100,60 @@ def compare(
     return found
 
 
+class _DisorderError(Exception):
+    """Rows so far from their place that they cannot be compared page by page."""
+
+
 class _Comparer:
-    def __init__(self, runtime: Runtime, found: Comparison, cuts: dict[Series, list[int]]) -> None:
+    def __init__(self, runtime: Runtime, found: Comparison, marks: Mapping[Series, Marks]) -> None:
         self._runtime = runtime
         self._found = found
-        self._cuts = cuts
+        self._marks = marks
         self._counts: Counter[Series] = Counter()
 
     def take(self, unit: Unit, coming: Iterator[Ready]) -> None:
         """Compare what a unit brings."""
         first = next(coming)
-        series, interval = unit.task.series, unit.task.interval
+        series = unit.task.series
         if isinstance(first.fetched, Pages):
             if first.fetched.refusal is not None:
                 self._unanswered(series, [(s.start_us, s.end_us) for s in unit.stretches])
                 return
-            told = Told(Source.REST, dataset(series.dataset).name)
             for stretch in unit.stretches:
                 rows = first.fetched.rows.between(stretch.start_us, stretch.end_us)
-                self._compare(series, interval, (stretch.start_us, stretch.end_us), rows, told)
+                self._compare(unit, (stretch.start_us, stretch.end_us), rows.columns, rows.tuples(), _rest(series))
+            return
+        if isinstance(first.fetched, TickPages):
+            self._compare_walk(unit, pages_of(first, coming))
             return
         if not isinstance(unit.piece, ArchivePiece):
             assert first.error is not None
             raise first.error
         spans = [(s.start_us, s.end_us) for s in unit.piece.stretches]
         parts = parts_of(first, coming)
+        compare_file = self._compare_file if series.interval else self._compare_ids
         try:
             if not isinstance(first.fetched, FetchedFile):
                 next(parts)
             else:
-                self._compare_file(unit, unit.piece, first.fetched, parts, spans)
+                compare_file(unit, unit.piece, first.fetched, parts, spans)
         except BinanceError as error:
             log.warning("%s; %s is not compared with it", error, series)
             self._unanswered(series, spans)
             with suppress(CorruptArchiveError):
                 deque(parts, maxlen=0)
+
+    def _compare_walk(self, unit: Unit, walk: Iterator[TickPages]) -> None:
+        """What a walk from id to id brings; each time all rows before an instant."""
+        series = unit.task.series
+        for pages in walk:
+            span = pages.start_us, pages.end_us
+            if pages.refusal is not None or not pages.is_proven:
+                self._unanswered(series, [span])
+            elif span[0] < span[1]:
+                rows = pages.rows
+                if not self._compare_ticks(unit, span, rows.columns, rows.tuples(), _rest(series)):
+                    self._unanswered(series, [span])
 
     def _compare_file(
         self, unit: Unit, piece: ArchivePiece, file: FetchedFile, parts: Iterator[Part], spans: Sequence[Span]
@@ -207,76 +169,143 @@ class _Comparer:
                 if part < number:
                     upto = min(upto, interval.next_open(rows.last_us)) if len(rows) else at[index]
                 if at[index] < upto:
-                    self._compare(series, interval, (at[index], upto), rows.between(at[index], upto), told)
+                    within = rows.between(at[index], upto)
+                    self._compare(unit, (at[index], upto), within.columns, within.tuples(), told)
                     at[index] = upto
+        self._read(series, spans, made_us, told)
+
+    def _compare_ids(
+        self, unit: Unit, piece: ArchivePiece, file: FetchedFile, parts: Iterator[Part], spans: Sequence[Span]
+    ) -> None:
+        """A file of ticks, compared in one go: where its parts meet, times may overlap."""
+        series, made_us = unit.task.series, file.last_modified_us
+        told = Told(Source.ARCHIVE, piece.file.path, file.sha256)
+        whole = spans[0][0], min(spans[-1][1], made_us)
+        first, before, is_compared = next(parts), len(self._found.runs), True
+        if whole[0] < whole[1]:
+            theirs = (row for _, _, rows in chain([first], parts) for row in rows.between(*whole).tuples())
+            is_compared = self._compare_ticks(unit, whole, first[2].columns, theirs, told)
+            # What lies between the spans was not asked about.
+            self._found.runs[before:] = [run for run in self._found.runs[before:] if touch(run.span, spans)]
+        deque(parts, maxlen=0)
+        if not is_compared:
+            self._unanswered(series, spans)
+            return
+        self._read(series, spans, made_us, told)
+
+    def _compare_ticks(
+        self, unit: Unit, span: Span, columns: Sequence[str], rows: Iterable[Row], told: Told
+    ) -> bool:  # fmt: skip
+        """As `_compare`; false, and nothing found, where rows are too much out of order for it."""
+        before = len(self._found.runs)
+        try:
+            self._compare(unit, span, columns, rows, told)
+        except _DisorderError:
+            log.warning("%s is out of order; %s is not compared with it", told.ref, unit.task.series)
+            del self._found.runs[before:]
+            return False
+        return True
+
+    def _read(self, series: Series, spans: Sequence[Span], made_us: int, told: Told) -> None:
+        """A file was read to its end."""
         self._unanswered(series, [(max(start, made_us), end) for start, end in spans if end > made_us])
         self._found.files += [(series, (start, min(end, made_us)), told) for start, end in spans if start < made_us]
 
     def _unanswered(self, series: Series, spans: Iterable[Span]) -> None:
         self._found.unanswered.setdefault(series, []).extend(spans)
 
-    def _compare(self, series: Series, interval: Interval, span: Span, rows: Rows, told: Told) -> None:
+    def _compare(self, unit: Unit, span: Span, columns: Sequence[str], rows: Iterable[Row], told: Told) -> None:
         """Both sides of one stretch, a bounded number of rows at a time."""
-        entry = dataset(series.dataset)
+        series, interval = unit.task.series, unit.task.interval
+        entry, marks = dataset(series.dataset), self._marks.get(series, Marks())
         key = series, told.source
-        self._found.rows[key] = self._found.rows.get(key, 0) + len(rows)
         time = entry.column_names.index(entry.time_column)
+        row_id = None if series.interval else entry.column_names.index(entry.key[0])
+        place = place_in(entry)
+        slots = [entry.column_names.index(name) for name in columns]
         # Where a database takes anything for a time, what is none was told of by itself.
         rows_there = self._runtime.store.rows(series.dataset, series, *span)
-        stored = (row for row in rows_there if isinstance(row[time], int))
-        slots = [entry.column_names.index(name) for name in rows.columns]
-        theirs = (_full(row, slots, len(entry.columns)) for row in rows.tuples())
-        edges = set(self._cuts.get(series, ()))
+        stored: Iterator[Row] = (row for row in rows_there if isinstance(row[time], int))
+        theirs: Iterator[Row] = (_full(row, slots, len(entry.columns)) for row in rows)
+        if row_id is not None:
+            stored = _in_order((_carried(row, slots, len(entry.columns)) for row in stored), place)
+            theirs = _in_order(theirs, place)
         carried = [i for i in slots if entry.columns[i].name not in entry.key]
         rest: Run | None = None
-        for ours, other in _pages(stored, theirs, time):
+        last, number = -1, 0
+        for ours, other in _pages(stored, theirs, place):
+            self._found.rows[key] = self._found.rows.get(key, 0) + len(other)
             if rest is None and self._counts[series] >= MOST_RUNS and ours != other:
-                rest = self._rest(series, interval, min(_at(side[0], time) for side in (ours, other) if side), told)
+                first = min((side[0] for side in (ours, other) if side), key=place)
+                rest = self._rest(series, interval, _int(first[time]), told, None if row_id is None else first[row_id])
                 rest.carried = tuple(slots)
             if rest is not None:
                 rest.end_us = span[1]
                 for row in other:
-                    rest.digest.update(_bytes(row, rest.carried))
+                    rest.heard(entry, row)
             if ours == other:
+                number += len(ours)
                 continue
-            for at, mine, its in _beside(ours, other, time):
-                if mine is None or its is None:
-                    way, columns = (Way.LACKING if mine is None else Way.EXTRA), set[str]()
-                else:
-                    columns = {entry.columns[i].name for i in carried if _differs(entry, i, mine[i], its[i])}
-                    if not columns:
-                        continue
-                    way = Way.DIFFERS
-                run = rest or self._run(series, interval, at, way, told, edges, columns)
-                run.columns |= columns
+            for each, mine, its in _beside(ours, other, place):
+                number += 1
+                named: set[str] = set()
+                way = Way.LACKING if mine is None else Way.EXTRA
+                if mine is not None and its is not None:
+                    way, named = Way.DIFFERS, differing(entry, carried, mine, its)
+                if mine is its or (way is Way.DIFFERS and not named):
+                    continue
+                times = [_int(row[time]) for row in (mine, its) if row is not None]
+                run = rest
+                if run is None:
+                    ids = None if row_id is None else (each[1], number == last + 1)
+                    run = self._run(series, interval, min(times), way, told, marks, named, ids)
+                if row_id is not None:
+                    run.end_us, last = max(run.end_us, max(times) + 1), number
+                    run.start_us = min(run.start_us, *times)
+                run.columns |= named
                 run.carried = tuple(slots)
-                run.take(entry, at, columns, mine, its)
+                run.take(entry, times[0], named, mine, its)
 
     def _run(
-        self, series: Series, interval: Interval, at: int, way: Way, told: Told, edges: set[int], columns: set[str]
-    ) -> Run:
-        """The run before a row, if that goes on there, or a new one; it ends with the row."""
-        is_on_grid = interval.floor(at) == at
-        _, end = of_row(interval, at)
+        self, series: Series, interval: Interval, at: int, way: Way, told: Told, marks: Marks, columns: set[str],
+        ids: tuple[int, bool] | None,
+    ) -> Run:  # fmt: skip
+        """The run before a row, if that goes on there, or a new one. `ids`: the row's id, and whether the row before it
+        is the last of that run."""
         last = self._found.runs[-1] if self._found.runs else None
-        if (
-            last is None or (last.series, last.way, last.told) != (series, way, told) or last.end_us != at
-            or at in edges or not is_on_grid or (way is Way.DIFFERS and last.columns != columns)
-        ):  # fmt: skip
-            last = Run(series, at, end, way, told)
+        is_stray = interval.floor(at) != at if ids is None else any(low <= ids[0] <= high for low, high in marks.ids)
+        if last is not None and (
+            (last.series, last.way, last.told, last.is_stray) != (series, way, told, is_stray)
+            or (ids is None and (last.end_us != at or is_stray))
+            or (ids is not None and not (ids[1] and last.last_id is not None and last.last_id < ids[0]))
+            or bisect_right(marks.edges, at) != bisect_right(marks.edges, last.end_us - 1)
+            or (way is Way.DIFFERS and last.columns != columns)
+        ):
+            last = None
+        if last is None:
+            end = at + 1 if ids is not None else of_row(interval, at)[1]
+            last = Run(series, at, end, way, told, is_stray=is_stray, first_id=ids and ids[0])
             self._found.runs.append(last)
             self._counts[series] += 1
-        last.end_us = end
+        if ids is None:
+            last.end_us = of_row(interval, at)[1]
+        else:
+            last.last_id = ids[0]
         return last
 
-    def _rest(self, series: Series, interval: Interval, at: int, told: Told) -> Run:
+    def _rest(self, series: Series, interval: Interval, at: int, told: Told, first_id: int | str | None) -> Run:
         """A run of what differs from `at` to the end of the stretch, with sound rows in between."""
         run = Run(series, interval.floor(at), at, Way.DIFFERS, told, is_rest=True)
+        run.first_id = None if first_id is None else _int(first_id)
         self._found.runs.append(run)
         return run
 
 
-def _full(row: Row, slots: Sequence[int], width: int) -> tuple[int | str | None, ...]:
+def _rest(series: Series) -> Told:
+    return Told(Source.REST, series.dataset)
+
+
+def _full(row: Row, slots: Sequence[int], width: int) -> Row:
     """A row that a source carries as one of all columns, with None in those that it does not carry."""
     full: list[int | str | None] = [None] * width
     for slot, value in zip(slots, row, strict=True):
@@ -284,8 +313,32 @@ def _full(row: Row, slots: Sequence[int], width: int) -> tuple[int | str | None,
     return tuple(full)
 
 
-def _pages(stored: Iterator[Row], theirs: Iterator[Row], time: int) -> Iterator[tuple[list[Row], list[Row]]]:
-    """Both sides in pages that end at the same time."""
+def _carried(row: Row, slots: Sequence[int], width: int) -> Row:
+    """A stored row without what the source does not carry."""
+    return tuple(row) if len(slots) == width else _full([row[slot] for slot in slots], slots, width)
+
+
+def _in_order(rows: Iterator[Row], place: Callable[[Row], Place]) -> Iterator[Row]:
+    """The rows in the order of their places, from which they are not far; raises `_DisorderError` if they are."""
+    held: list[Row] = []
+    last: Place | None = None
+    while True:
+        page = list(islice(rows, _PAGE_ROWS))
+        held = sorted([*held, *page], key=place)
+        ready, held = (held[:-_DISORDER_ROWS], held[-_DISORDER_ROWS:]) if page else (held, [])
+        if ready:
+            if last is not None and place(ready[0]) < last:
+                raise _DisorderError
+            last = place(ready[-1])
+            yield from ready
+        if not page:
+            return
+
+
+def _pages(
+    stored: Iterator[Row], theirs: Iterator[Row], place: Callable[[Row], Place]
+) -> Iterator[tuple[list[Row], list[Row]]]:
+    """Both sides in pages that end at the same place."""
     ours: list[Row] = []
     other: list[Row] = []
     while True:
@@ -293,62 +346,27 @@ def _pages(stored: Iterator[Row], theirs: Iterator[Row], time: int) -> Iterator[
         other += islice(theirs, max(0, _PAGE_ROWS - len(other)))
         if not ours and not other:
             return
-        ends = [_at(side[-1], time) for side in (ours, other) if len(side) >= _PAGE_ROWS]
+        ends = [place(side[-1]) for side in (ours, other) if len(side) >= _PAGE_ROWS]
         if not ends:  # both are at their end, or one is and the other fits
             yield ours, other
             return
         upto = min(ends)
-        cut = [next((i for i, row in enumerate(side) if _at(row, time) > upto), len(side)) for side in (ours, other)]
+        cut = [bisect_right(side, upto, key=place) for side in (ours, other)]
         yield ours[: cut[0]], other[: cut[1]]
         ours, other = ours[cut[0] :], other[cut[1] :]
 
 
-def _beside(ours: list[Row], other: list[Row], time: int) -> Iterator[tuple[int, Row | None, Row | None]]:
-    """The rows of both sides by their time, where they are not the same."""
-    mine = {_at(row, time): row for row in ours}
-    its = {_at(row, time): row for row in other}
+def _beside(
+    ours: list[Row], other: list[Row], place: Callable[[Row], Place]
+) -> Iterator[tuple[Place, Row | None, Row | None]]:
+    """The rows of both sides by their places; where they are the same, the same object twice."""
+    mine = {place(row): row for row in ours}
+    its = {place(row): row for row in other}
     for at in sorted({*mine, *its}):
         one, another = mine.get(at), its.get(at)
-        if one != another:
-            yield at, one, another
+        yield at, one, one if one == another else another
 
 
-def _at(row: Row, time: int) -> int:
-    at = row[time]
-    assert isinstance(at, int)
-    return at
-
-
-def _differs(entry: Dataset, i: int, mine: int | str | None, its: int | str | None) -> bool:
-    if mine == its:
-        return False
-    if entry.columns[i].kind is Kind.DECIMAL and mine is not None and its is not None:
-        try:
-            return Decimal(mine) != Decimal(its)
-        except (InvalidOperation, TypeError):  # InvalidOperation: no number; TypeError: bytes
-            return True
-    return True
-
-
-def _bytes(row: Row, carried: Sequence[int]) -> bytes:
-    return "\x1f".join(str(row[i]) for i in carried).encode() + b"\n"
-
-
-def _shown(entry: Dataset, at: int, columns: set[str], mine: Row | None, its: Row | None) -> dict[str, Any]:
-    """A row for people: its time, and by column what is stored and what the source says."""
-    names = entry.column_names
-
-    def text(row: Row | None, name: str) -> str | None:
-        value = None if row is None else row[names.index(name)]
-        return (
-            iso_or_number(value) if isinstance(value, int) and entry.column(name).kind is Kind.TIME else _or_none(value)
-        )
-
-    picked = [name for name in names if name in columns] or [name for name in names if name in ("close", "volume")]
-    return {"at": iso_or_number(at)} | {
-        name: {"stored": text(mine, name), "source": text(its, name)} for name in picked
-    }
-
-
-def _or_none(value: int | str | None) -> str | None:
-    return None if value is None else str(value)
+def _int(value: int | str | None) -> int:
+    assert isinstance(value, int)
+    return value

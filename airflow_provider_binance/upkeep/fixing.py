@@ -10,7 +10,7 @@ from airflow_provider_binance.planner import Preferred, SourceChoice
 from airflow_provider_binance.records import Series, Source, State
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.inspection import Audit
-from airflow_provider_binance.upkeep.astray import is_beyond, times_of
+from airflow_provider_binance.upkeep.astray import held_by, is_beyond
 from airflow_provider_binance.upkeep.judging import Judged, known_at
 from airflow_provider_binance.upkeep.ledger import ledgered
 from airflow_provider_binance.upkeep.mending import Done, OnProgress, Order, carry_out
@@ -71,7 +71,7 @@ class Fixer:
 
     def _take_out(self, order: Order, one: Judged) -> None:
         for run in one.runs:
-            order.foreign += run.times
+            order.foreign += run.held
             order.refused_by = run.told.source
             known = known_at(order.audit, run.start_us)
             if known is not None and known.state is State.COMPLETE and one.finding.kind is not FindingKind.OFF_GRID:
@@ -100,7 +100,9 @@ def _take_down(order: Order, finding: Finding, inside: Sequence[Span]) -> None:
         if is_beyond(finding):
             order.beyond = True
         else:
-            order.astray += times_of(finding)
+            order.astray.append(held_by(finding))
+    elif finding.kind is FindingKind.ROWS_MISDATED:
+        order.misdated = True
     elif finding.kind is FindingKind.COLUMN_FOREIGN:
         order.overfull.append(span)
     elif finding.kind is FindingKind.ROWS_MISSING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.findings import ForgetReport, SeriesForgotten
-from airflow_provider_binance.market import INTERVALS, Market
+from airflow_provider_binance.market import Market, grid_of
 from airflow_provider_binance.runtime import Runtime, StoreLike
 from airflow_provider_binance.tasks import Names, When, names_of
 from airflow_provider_binance.upkeep.choosing import chosen, wanted
@@ -50,7 +50,7 @@ def forget(
         words = wanted(market, dataset, symbols, intervals, start, end, lambda: runtime.now_us(kind))
         done = []
         for series in chosen(runtime.store, words):
-            window = INTERVALS[series.interval].align(words.start_us, words.end_us)
+            window = grid_of(series.interval).align(words.start_us, words.end_us)
             emptied = runtime.store.forget(series, *window, dry_run=dry_run)
             if any(emptied):
                 done.append(SeriesForgotten(series, *window, *emptied))

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_binance.findings import Blame, Finding, FindingKind, Status
-from airflow_provider_binance.market import INTERVALS
+from airflow_provider_binance.market import grid_of
 from airflow_provider_binance.records import CoverageRange, Series, Source, State
 from airflow_provider_binance.store.inspection import Audit
-from airflow_provider_binance.upkeep.comparing import Run, Told, Way
+from airflow_provider_binance.upkeep.runs import Run, Told, Way
 from airflow_provider_binance.upkeep.spans import Span, common, touch, without
 
 
@@ -54,7 +54,7 @@ def judge(run: Run, audit: Audit, others: Sequence[Run], answered: Sequence[Span
     `answered`: the part of the run about which it said anything."""
     known = known_at(audit, run.start_us)
     if run.way is Way.LACKING:
-        yield from _lacking(run, known)
+        yield from _lacking(run, known, audit)
     elif asks(run, audit) is None or not common([run.span], answered):
         yield _alone(run, audit, known)
     else:
@@ -111,9 +111,14 @@ def settled(finding: Finding, judged: Sequence[Judged], compared: Sequence[Span]
     return replace(finding, blame=Blame.BINANCE, status=Status.EXPLAINED, evidence=evidence)
 
 
-def _lacking(run: Run, known: CoverageRange | None) -> Iterator[Judged]:
-    """The source has rows that the store has not; where the ledger calls them there, that was found without asking."""
-    if known is None or known.state is State.COMPLETE:
+def _lacking(run: Run, known: CoverageRange | None, audit: Audit) -> Iterator[Judged]:
+    """The source has rows that the store has not; where the ledger calls them there, that was found without asking,
+    unless others were in their place and the count was right."""
+    if known is None:
+        return
+    if known.state is State.COMPLETE:
+        if run.first_id is not None and not without([run.span], audit.islands):
+            yield Judged(_finding(run, FindingKind.ROWS_MISSING, Blame.OURS), (run,))
         return
     evidence = {"ledger": str(known.state), **_evidence(run)}
     blame = Blame.OURS if known.state is State.NOT_LISTED else Blame.BINANCE
@@ -132,7 +137,9 @@ def _alone(run: Run, audit: Audit, known: CoverageRange | None) -> Judged:
             blame = Blame.UNKNOWN if confirmed else Blame.OURS
         return Judged(_finding(run, FindingKind.VALUE, blame), (run,))
     kind, is_stray = _extra_kind(run)
-    if run.told.source is Source.ARCHIVE and confirmed == run.told.sha256:
+    # By the ledger's own ids it does not belong there, and the file has not got it.
+    is_misplaced = run.first_id is not None and is_stray
+    if run.told.source is Source.ARCHIVE and (confirmed == run.told.sha256 or is_misplaced):
         return Judged(_finding(run, kind, Blame.OURS), (run,), foreign=True)
     if run.told.source is Source.REST and (is_stray or not is_complete):
         return Judged(_finding(run, kind, Blame.OURS), (run,), foreign=True)
@@ -169,15 +176,14 @@ def _of_two(run: Run, others: Sequence[Run], known: CoverageRange | None) -> Ite
 
 
 def _agreed(run: Run, spans: Sequence[Span], status: Status) -> Iterator[Judged]:
-    grid = INTERVALS[run.series.interval]
     for start, end in spans:
         finding = _finding(run, FindingKind.SOURCES_DISAGREE, Blame.BINANCE, status)
-        yield Judged(replace(finding, start_us=start, end_us=end, rows=grid.count(start, end)))
+        rows = grid_of(run.series.interval).count(start, end) if run.series.interval else run.rows
+        yield Judged(replace(finding, start_us=start, end_us=end, rows=rows))
 
 
 def _extra_kind(run: Run) -> tuple[FindingKind, bool]:
-    is_stray = INTERVALS[run.series.interval].floor(run.start_us) != run.start_us
-    return (FindingKind.OFF_GRID if is_stray else FindingKind.ROWS_FOREIGN), is_stray
+    return (FindingKind.OFF_GRID if run.is_stray else FindingKind.ROWS_FOREIGN), run.is_stray
 
 
 def _finding(

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_binance.findings import Blame, Finding, FindingKind, Status
-from airflow_provider_binance.market import INTERVALS
-from airflow_provider_binance.records import Series, Source, State
+from airflow_provider_binance.market import grid_of
+from airflow_provider_binance.records import CoverageRange, Series, Source, State
 from airflow_provider_binance.reports import UNCOVERED
 from airflow_provider_binance.store.inspection import Audit
+from airflow_provider_binance.upkeep.amounts import lacking, rows_in
 from airflow_provider_binance.upkeep.known import known_defect
 from airflow_provider_binance.upkeep.spans import Span, common, of_row, touch, united, without
 
@@ -103,17 +104,18 @@ def afterwards(before: Iterable[Finding], now: Sequence[Finding]) -> list[Findin
 
 
 def _missing(series: Series, audit: Audit) -> Iterator[Finding]:
-    grid = INTERVALS[series.interval]
-    for start, end in without(complete(audit), audit.islands):
-        evidence = {"ledger": "complete", "rows_expected": grid.count(start, end), "rows_found": 0}
-        yield Finding(
-            series, start, end, FindingKind.ROWS_MISSING, Blame.OURS, rows=grid.count(start, end), evidence=evidence
-        )  # fmt: skip
+    for start, end, rows in lacking(series, audit, complete(audit)):
+        state = next((str(r.state) for r in audit.ranges if r.start_us <= start < r.end_us), str(State.COMPLETE))
+        evidence: dict[str, Any] = {"ledger": state, "rows_expected": rows, "rows_found": 0}
+        if not series.interval:
+            evidence["ids"] = [
+                [h.first_id, h.last_id] for h in audit.lacking if h.first_id and start <= h.start_us < end
+            ][:4]
+        yield Finding(series, start, end, FindingKind.ROWS_MISSING, Blame.OURS, rows=rows, evidence=evidence)
 
 
 def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Finding]:
     """Rows that no complete range has."""
-    grid = INTERVALS[series.interval]
     left = without(audit.islands, complete(audit))
     for known in audit.ranges:
         if known.state is State.COMPLETE:
@@ -121,7 +123,8 @@ def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Find
         for start, end in common(left, [(known.start_us, known.end_us)]):
             evidence = {"ledger": str(known.state), **_told(known.evidence)}
             yield Finding(
-                series, start, end, FindingKind.ROWS_IN_GAP, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+                series, start, end, FindingKind.ROWS_IN_GAP, Blame.OURS, rows=rows_in(series, audit, start, end),
+                evidence=evidence,
             )  # fmt: skip
     inside = [bounds] if bounds else []
     for start, end in without(left, [(r.start_us, r.end_us) for r in audit.ranges]):
@@ -132,33 +135,54 @@ def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Find
                 if not is_known:
                     evidence["note"] = "there before the ledger, or written past it: --adopt takes them over"
                 yield Finding(
-                    series, a, b, FindingKind.ROWS_UNCOVERED, Blame.OURS, rows=grid.count(a, b), evidence=evidence
+                    series, a, b, FindingKind.ROWS_UNCOVERED, Blame.OURS, rows=rows_in(series, audit, a, b),
+                    evidence=evidence,
                 )  # fmt: skip
 
 
 def _strays(series: Series, audit: Audit) -> Iterator[Finding]:
-    grid = INTERVALS[series.interval]
+    grid = grid_of(series.interval)
     for at in audit.strays:
         yield Finding(series, *of_row(grid, at), FindingKind.OFF_GRID, Blame.UNKNOWN, rows=1)
+    for start, end, rows, *ids in audit.misplaced:
+        yield Finding(series, start, end, FindingKind.OFF_GRID, Blame.UNKNOWN, rows=rows, evidence={"ids": ids})
+    if audit.misdated:
+        span = ledgered(audit) or (audit.start_us, audit.end_us)
+        yield Finding(series, *span, FindingKind.ROWS_MISDATED, Blame.OURS, rows=audit.misdated)
 
 
 def _counts(series: Series, audit: Audit) -> Iterator[Finding]:
     """Coverage that counts wrongly although its rows are there (where they are not, that is the finding)."""
-    grid = INTERVALS[series.interval]
-    missing = without(complete(audit), audit.islands)
+    grid = grid_of(series.interval)
+    missing = [(start, end) for start, end, _ in lacking(series, audit, complete(audit))]
     for known in audit.ranges:
+        evidence: dict[str, Any] = {"ledger": str(known.state), "row_count": known.row_count}
         wanted = grid.count(known.start_us, known.end_us) if known.state is State.COMPLETE else 0
-        if known.row_count == wanted or common([(known.start_us, known.end_us)], missing):
+        is_right = known.row_count == wanted
+        if not series.interval:
+            wanted, is_right = _counted(known, audit)
+            evidence["ids"] = [known.first_id, known.last_id]
+        if is_right or common([(known.start_us, known.end_us)], missing):
             continue
-        evidence = {"ledger": str(known.state), "row_count": known.row_count, "rows_expected": wanted}
+        evidence["rows_expected"] = wanted
         yield Finding(
             series, known.start_us, known.end_us, FindingKind.ROW_COUNT, Blame.OURS, rows=wanted, evidence=evidence
         )
 
 
+def _counted(known: CoverageRange, audit: Audit) -> tuple[int, bool]:
+    """How many rows a range of ids should count, and whether it says so, and between which ids they are."""
+    told = next((held for held in audit.counted if held.start_us == known.start_us), None)
+    if told is None:
+        return known.row_count, True
+    if known.state is not State.COMPLETE:
+        return told.rows, told.rows >= known.row_count  # what is too much is told of by itself
+    says, should = (known.first_id, known.last_id), (told.first_id, told.last_id)
+    return told.rows, known.row_count == told.rows and (None in should or says == should)
+
+
 def _unlogged(series: Series, audit: Audit) -> Iterator[Finding]:
     """Complete ranges that no line of `ingest_log` brought; of a confirmed one, the line must name the file's hash."""
-    grid = INTERVALS[series.interval]
     every = united((line.start_us, line.end_us) for line in audit.lines)
     by_file: dict[str, list[Span]] = {}
     for line in audit.lines:
@@ -171,7 +195,8 @@ def _unlogged(series: Series, audit: Audit) -> Iterator[Finding]:
         for start, end in without(_within([(known.start_us, known.end_us)], audit), logged):
             evidence = {"ledger": "complete", "confirmed_by": known.confirmed_by}
             yield Finding(
-                series, start, end, FindingKind.LEDGER_LINE, Blame.OURS, rows=grid.count(start, end), evidence=evidence
+                series, start, end, FindingKind.LEDGER_LINE, Blame.OURS, rows=rows_in(series, audit, start, end),
+                evidence=evidence,
             )  # fmt: skip
 
 
@@ -192,7 +217,7 @@ def _gaps(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Finding
 
 
 def _broken(series: Series, audit: Audit) -> Iterator[Finding]:
-    grid = INTERVALS[series.interval]
+    grid = grid_of(series.interval)
     for at, rules, _ in audit.broken:
         if rules:
             evidence = {"broken": list(rules)}
@@ -201,7 +226,7 @@ def _broken(series: Series, audit: Audit) -> Iterator[Finding]:
 
 def _overfull(series: Series, audit: Audit) -> Iterator[Finding]:
     """Neighbouring rows with values in the same columns that the market has not."""
-    grid = INTERVALS[series.interval]
+    grid = grid_of(series.interval)
     last: Finding | None = None
     for at, _, columns in audit.broken:
         if not columns:

@@ -17,18 +17,18 @@ from airflow_provider_binance.coverage import missing
 from airflow_provider_binance.errors import BinanceError
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.loading import Loader, is_general
-from airflow_provider_binance.market import INTERVALS, Market
+from airflow_provider_binance.market import Market
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import Preferred, SourceChoice, plan_stretches
 from airflow_provider_binance.progress import Progress
 from airflow_provider_binance.records import SETTLED, CoverageRange, Series, Source
 from airflow_provider_binance.republished import republished_tasks
 from airflow_provider_binance.runtime import Runtime
-from airflow_provider_binance.store.inspection import Audit
+from airflow_provider_binance.store.inspection import Audit, Held
 from airflow_provider_binance.tasks import Planned, Selection, add_task, due, provisional, with_evidence
 from airflow_provider_binance.upkeep.ledger import ledgered
 from airflow_provider_binance.upkeep.origins import Origins
-from airflow_provider_binance.upkeep.spans import Span, united, without
+from airflow_provider_binance.upkeep.spans import Span, aligned, united, without
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,9 @@ class Order:
 
     `reload`: ask for the rows again, where they came from or whom `told` names. `lost`: complete by the ledger and
     without rows. `foreign`: rows that `refused_by` has not. `astray`: rows that nobody can have, `beyond`: those whose
-    time is none. `overfull`: where columns are filled that the market has not. `gaps`: fill what is due; `early`: what
-    is not due, too. `confirm`: have what is provisional confirmed by its file, if that is out, and read files that are
+    time is none, `misdated`: those under another day than theirs. `overfull`: where columns are filled that the market
+    has not. `gaps`: fill what is due; `early`: what is not due, too. `confirm`: have what is provisional confirmed by
+    its file, if that is out, and read files that are
     published again.
     """
 
@@ -58,10 +59,11 @@ class Order:
     audit: Audit
     reload: list[Span] = field(default_factory=list)
     lost: list[Span] = field(default_factory=list)
-    foreign: list[int] = field(default_factory=list)
+    foreign: list[Held] = field(default_factory=list)
     refused_by: Source = Source.ARCHIVE
-    astray: list[int] = field(default_factory=list)
+    astray: list[Held] = field(default_factory=list)
     beyond: bool = False
+    misdated: bool = False
     overfull: list[Span] = field(default_factory=list)
     told: list[Preferred] = field(default_factory=list)
     gaps: bool = False
@@ -132,12 +134,18 @@ def _prepare(runtime: Runtime, order: Order, entry: Planned, choice: SourceChoic
     """Take back what is wrong, and plan what is to be loaded."""
     series, audit = order.series, order.audit
     bounds = _bounds(audit)
-    market, grid = Market(series.market), INTERVALS[series.interval]
-    if order.astray or order.beyond or order.overfull:
+    market = Market(series.market)
+    if order.astray or order.beyond or order.overfull or order.misdated:
         runtime.refuse_foreign()
         window = (audit.start_us, audit.end_us) if order.beyond else None
         runtime.store.withdraw(
-            series, rows=order.astray, overfull=order.overfull, beyond=window, source=None, seen_line=audit.last_line
+            series,
+            rows=order.astray,
+            overfull=order.overfull,
+            beyond=window,
+            misdated=order.misdated,
+            source=None,
+            seen_line=audit.last_line,
         )
     again_published: list[SeriesTask] = []
     if order.confirm and runtime.archive_allowed and bounds[0] < bounds[1]:
@@ -157,7 +165,8 @@ def _prepare(runtime: Runtime, order: Order, entry: Planned, choice: SourceChoic
         log.info("%s: %d rows taken back, %d ranges of coverage", series, back.rows, back.ranges)
         ranges = runtime.store.coverage(series.dataset, [series], audit.start_us, audit.end_us)[series]
     closed_us = runtime.closed_end(series.interval, now_us)
-    again = united((grid.floor(start), min(grid.ceil(end), closed_us)) for start, end in [*order.reload, *order.lost])
+    wide = (aligned(series.interval, start, end) for start, end in [*order.reload, *order.lost])
+    again = united((start, min(end, closed_us)) for start, end in wide)
     wanted = [Stretch(start, end) for start, end in again]
     if order.gaps:
         known = [replace(r, next_check_at_us=None) if order.early else due(r, choice) for r in ranges]

@@ -23,6 +23,7 @@ _REPAIRED = frozenset(
         FindingKind.ROWS_MISSING,
         FindingKind.ROWS_UNCOVERED,
         FindingKind.ROWS_IN_GAP,
+        FindingKind.ROWS_MISDATED,
         FindingKind.ROW_COUNT,
         FindingKind.LEDGER_LINE,
         FindingKind.GAP,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from airflow_provider_binance.market import Interval
+from airflow_provider_binance.market import Interval, grid_of
 
 Span = tuple[int, int]
 
@@ -15,6 +15,13 @@ MOMENT_US = 1_000
 def of_row(grid: Interval, at_us: int) -> Span:
     """The stretch of a row: to the next open time, or a moment if it opens at none."""
     return at_us, grid.next_open(at_us) if grid.floor(at_us) == at_us else at_us + MOMENT_US
+
+
+def aligned(interval: str, start_us: int, end_us: int) -> Span:
+    """The stretch, widened to open times; without an interval to milliseconds, which is as fine as every source is."""
+    if interval:
+        return grid_of(interval).floor(start_us), grid_of(interval).ceil(end_us)
+    return start_us // MOMENT_US * MOMENT_US, -(-end_us // MOMENT_US) * MOMENT_US
 
 
 def united(spans: Iterable[Span]) -> list[Span]:

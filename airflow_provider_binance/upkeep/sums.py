@@ -29,9 +29,9 @@ def add_up(store: Store, audits: Mapping[Series, Audit]) -> list[Summed]:
 
     Seconds are added up to minutes only: what they make of an hour, its minutes make too.
     """
-    series = sorted((s for s, audit in audits.items() if audit.islands), key=lambda s: INTERVALS[s.interval].size_us)
-    if not series or dataset(series[0].dataset).rollup is None:
+    if not audits or dataset(next(iter(audits)).dataset).rollup is None:
         return []
+    series = sorted((s for s, audit in audits.items() if audit.islands), key=lambda s: INTERVALS[s.interval].size_us)
     found: list[Summed] = []
     seconds = [s for s in series if INTERVALS[s.interval].size_us < MINUTE_US]
     longer = series[len(seconds) :]

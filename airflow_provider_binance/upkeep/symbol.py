@@ -8,21 +8,23 @@ from dataclasses import dataclass, field, replace
 from airflow_provider_binance.errors import BinanceError
 from airflow_provider_binance.evidence import Stretch
 from airflow_provider_binance.findings import Blame, Checked, Finding, FindingKind
-from airflow_provider_binance.market import INTERVALS, Market
+from airflow_provider_binance.market import Market, grid_of
 from airflow_provider_binance.pipeline import SeriesTask
 from airflow_provider_binance.planner import SourceChoice
 from airflow_provider_binance.records import Series, Source, State
+from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.runtime import Runtime
 from airflow_provider_binance.store.inspection import Audit
 from airflow_provider_binance.upkeep.astray import astray, may_be_late
 from airflow_provider_binance.upkeep.choosing import Wanted
-from airflow_provider_binance.upkeep.comparing import Comparison, Run, compare
+from airflow_provider_binance.upkeep.comparing import Comparison, Marks, compare
 from airflow_provider_binance.upkeep.fixing import Fixer
 from airflow_provider_binance.upkeep.judging import Judged, asks, judge, republished, settled, undecided
 from airflow_provider_binance.upkeep.ledger import afterwards, ledger_findings
 from airflow_provider_binance.upkeep.mending import OnProgress, published_by
 from airflow_provider_binance.upkeep.origins import Origins
-from airflow_provider_binance.upkeep.spans import Span, common, united, without
+from airflow_provider_binance.upkeep.runs import Run
+from airflow_provider_binance.upkeep.spans import Span, aligned, common, united, without
 from airflow_provider_binance.upkeep.sums import Summed, add_up
 
 
@@ -76,7 +78,7 @@ class Symbol:
         store = self._runtime.store
         audits = {}
         for series in group:
-            window = INTERVALS[series.interval].align(self._words.start_us, self._words.end_us)
+            window = grid_of(series.interval).align(self._words.start_us, self._words.end_us)
             audits[series] = store.audit(series, *window)
         if timely and any(may_be_late(audit) for audit in audits.values()):
             try:
@@ -117,7 +119,9 @@ class Symbol:
         found: dict[Series, list[Span]] = {}
         for series, looked in self._series.items():
             for finding in looked.own:
-                if finding.kind in _SUSPECT or (adopt and finding.kind is FindingKind.ROWS_UNCOVERED):
+                is_suspect = finding.kind in _SUSPECT or (adopt and finding.kind is FindingKind.ROWS_UNCOVERED)
+                # Of ids more than should be there only the source tells which are too many.
+                if is_suspect or (finding.kind is FindingKind.ROW_COUNT and not series.interval):
                     found.setdefault(series, []).append((finding.start_us, finding.end_us))
         for summed in self._sums:
             for finding in summed.findings:
@@ -144,10 +148,11 @@ class Symbol:
         for series, spans in wanted_of.items():
             if not spans:
                 continue
-            market, grid, looked = Market(series.market), INTERVALS[series.interval], self._series[series]
+            market, looked = Market(series.market), self._series[series]
             runtime.refuse_foreign()
             closed_us = runtime.closed_end(series.interval, runtime.now_us(market))
-            whole = united((grid.floor(start), min(grid.ceil(end), closed_us)) for start, end in spans)
+            wide = (aligned(series.interval, start, end) for start, end in spans)
+            whole = united((start, min(end, closed_us)) for start, end in wide)
             if not whole:
                 continue
             asked[series] = whole
@@ -160,8 +165,8 @@ class Symbol:
             tasks.append(SeriesTask(series, stretches, eyes, runtime.now_us(market)))
         if not tasks:
             return None
-        cuts = {series: _edges(self._series[series].audit) for series in asked}
-        found = compare(runtime, tasks, cuts, self._jobs, self._on_progress)
+        marks = {series: _marks(self._series[series].audit) for series in asked}
+        found = compare(runtime, tasks, marks, self._jobs, self._on_progress)
         for series, whole in asked.items():
             answered = without(whole, found.unanswered.get(series, ()))
             looked = self._series[series]
@@ -208,6 +213,8 @@ class Symbol:
 
     def _second(self, source: Source, spans: dict[Series, list[Span]]) -> _Opinion:
         """What the other source says of some spans: its runs, and about what it spoke, by series."""
+        if source is Source.REST and source not in self._sources:
+            spans = {series: wished for series, wished in spans.items() if not _is_dear(series)}
         before = len(self._runs)
         found = self._compare(source, spans)
         del self._runs[before:]
@@ -218,7 +225,7 @@ class Symbol:
             runs.setdefault(run.series, []).append(run)
         answered = {
             series: without(
-                united((INTERVALS[series.interval].floor(a), INTERVALS[series.interval].ceil(b)) for a, b in wished),
+                united(aligned(series.interval, *span) for span in wished),
                 found.unanswered.get(series, ()),
             )
             for series, wished in spans.items()
@@ -305,8 +312,16 @@ def _as_judged(*series: _Looked) -> list[Judged]:
     return [Judged(finding) for looked in series for finding in looked.own if finding.blame is Blame.OURS]
 
 
-def _edges(audit: Audit) -> list[int]:
-    return [edge for r in audit.ranges for edge in (r.start_us, r.end_us)]
+def _is_dear(series: Series) -> bool:
+    """Whether REST's word costs so much that only he gets it who asks for it."""
+    paging = dataset(series.dataset).by_id.get(Market(series.market))
+    return paging is not None and paging.is_dear
+
+
+def _marks(audit: Audit) -> Marks:
+    edges = sorted({edge for r in audit.ranges for edge in (r.start_us, r.end_us)})
+    ids = [(h.first_id, h.last_id) for h in audit.misplaced if h.first_id is not None and h.last_id is not None]
+    return Marks(edges, ids)
 
 
 def _hull(audit: Audit) -> Span:

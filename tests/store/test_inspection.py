@@ -12,6 +12,7 @@ from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, S
 from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rows import TupleRows, Value
 from airflow_provider_binance.store import Store, open_store
+from airflow_provider_binance.store.inspection import Held
 from airflow_provider_binance.store.sql import SqlStore
 from tests.store.helpers import EVER, MINUTE, SERIES, T0, at, klines, plain
 
@@ -214,7 +215,7 @@ def test_rows_are_withdrawn_with_every_value_written_down(store: Store, store_ur
     """A correction per column, the new value NULL, and the source that has no such row."""
     store.write(klines(0, 10))
     seen = audit(store, 0, 10).last_line
-    done = store.withdraw(SERIES, rows=[at(3)], source=Source.ARCHIVE, seen_line=seen)
+    done = store.withdraw(SERIES, rows=[Held(at(3), at(3) + 1)], source=Source.ARCHIVE, seen_line=seen)
     assert (done.rows, done.is_late) == (1, False)
     lines = plain(store_url, "SELECT key, column_name, old_value, new_value, old_source, new_source FROM corrections")
     assert {json.loads(line[0])["open_time"] for line in lines} == {"2024-01-01T00:03:00Z"}
@@ -240,9 +241,11 @@ def test_nothing_is_withdrawn_once_somebody_wrote(store: Store) -> None:
     store.write(klines(0, 10))
     seen = audit(store, 0, 10).last_line
     store.write(klines(0, 10))
-    done = store.withdraw(SERIES, rows=[at(3)], ranges=[(at(3), at(4))], source=Source.REST, seen_line=seen)
+    done = store.withdraw(
+        SERIES, rows=[Held(at(3), at(3) + 1)], ranges=[(at(3), at(4))], source=Source.REST, seen_line=seen
+    )
     assert (done.is_late, audit(store, 0, 10).rows) == (True, 10)
-    assert store.withdraw(SERIES, rows=[at(90)], source=Source.REST, seen_line=seen).is_late is False
+    assert store.withdraw(SERIES, rows=[Held(at(90), at(90) + 1)], source=Source.REST, seen_line=seen).is_late is False
 
 
 def test_forgetting_a_window_keeps_what_lies_outside(store: Store, store_url: str) -> None:
