@@ -204,9 +204,15 @@ class SqlStore(SqlRollup):
         after = overlay(
             before, ranges, count=self._counter(dataset, series), outranks=self._file_order(dataset, series, start, end)
         )
-        if dataset.continuity is Continuity.ID:
-            after = [known if known in before else self._with_ids(dataset, series, known) for known in after]
-        return after
+        return self._told_ids(dataset, series, before, after)
+
+    def _told_ids(
+        self, dataset: Dataset, series: Series, before: Sequence[CoverageRange], after: Sequence[CoverageRange]
+    ) -> list[CoverageRange]:
+        """`after`, with the ids of what is new in it."""
+        if dataset.continuity is not Continuity.ID:
+            return list(after)
+        return [known if known in before else self._with_ids(dataset, series, known) for known in after]
 
     def _replace_coverage(
         self, dataset: Dataset, series: Series, before: Sequence[CoverageRange], after: Sequence[CoverageRange]

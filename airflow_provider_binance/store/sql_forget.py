@@ -113,9 +113,8 @@ class SqlForgetter(SqlWithdrawer):
             where, values = self._within(entry, series_id, start_us, end_us)
             rows = self._change(f"DELETE FROM {self._table(data_table(entry))} AS d WHERE {where}", values)
         before = self._read_coverage(entry, series, start_us, end_us)
-        self._replace_coverage(
-            entry, series, before, erased(before, start_us, end_us, count=self._counter(entry, series))
-        )
+        after = erased(before, start_us, end_us, count=self._counter(entry, series))
+        self._replace_coverage(entry, series, before, self._told_ids(entry, series, before, after))
         lines = self._cut_log(entry, series, start_us, end_us)
         return Emptied(rows, len(before), lines, self._forget_corrections(entry, corrected))
 

@@ -84,7 +84,9 @@ class SqlIdInspector(SqlReader):
         look.rows += sum(day.rows for day in days)
         look.held += days
         look.counted.append(counted)
-        look.lacking += _clipped(lacking, window)
+        # Where only a count tells, what lacks may be anywhere in the range.
+        look.lacking += [hole for hole in lacking if hole.first_id is None]
+        look.lacking += _clipped((hole for hole in lacking if hole.first_id is not None), window)
         look.misplaced += _clipped(misplaced, window)
         if known.state is State.COMPLETE:
             at = max(known.start_us, window[0])

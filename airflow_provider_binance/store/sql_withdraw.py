@@ -195,5 +195,5 @@ class SqlWithdrawer(SqlStore):
         for start, end in empty:
             before = self._read_coverage(entry, series, start, end)
             after = erased(before, start, end, count=self._counter(entry, series))
-            self._replace_coverage(entry, series, before, after)
+            self._replace_coverage(entry, series, before, self._told_ids(entry, series, before, after))
         return len(empty)

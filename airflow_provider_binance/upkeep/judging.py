@@ -137,9 +137,9 @@ def _alone(run: Run, audit: Audit, known: CoverageRange | None) -> Judged:
             blame = Blame.UNKNOWN if confirmed else Blame.OURS
         return Judged(_finding(run, FindingKind.VALUE, blame), (run,))
     kind, is_stray = _extra_kind(run)
-    # By the ledger's own ids it does not belong there, and the file has not got it.
-    is_misplaced = run.first_id is not None and is_stray
-    if run.told.source is Source.ARCHIVE and (confirmed == run.told.sha256 or is_misplaced):
+    # By the ledger it does not belong there, or there is nothing at all, and the file has not got it either.
+    is_denied = run.first_id is not None and known is not None and (is_stray or not is_complete)
+    if run.told.source is Source.ARCHIVE and (confirmed == run.told.sha256 or is_denied):
         return Judged(_finding(run, kind, Blame.OURS), (run,), foreign=True)
     if run.told.source is Source.REST and (is_stray or not is_complete):
         return Judged(_finding(run, kind, Blame.OURS), (run,), foreign=True)
