@@ -221,19 +221,20 @@ class _Comparer:
         key = series, told.source
         time = entry.column_names.index(entry.time_column)
         row_id = None if series.interval else entry.column_names.index(entry.key[0])
-        place = place_in(entry)
+        place, late = place_in(entry), list[Row]()
         slots = [entry.column_names.index(name) for name in columns]
         # Where a database takes anything for a time, what is none was told of by itself.
         rows_there = self._runtime.store.rows(series.dataset, series, *span)
         stored: Iterator[Row] = (row for row in rows_there if isinstance(row[time], int))
         theirs: Iterator[Row] = (_full(row, slots, len(entry.columns)) for row in rows)
         if row_id is not None:
-            stored = _in_order((_carried(row, slots, len(entry.columns)) for row in stored), place)
+            stored = _in_order((_carried(row, slots, len(entry.columns)) for row in stored), place, late)
             theirs = _in_order(theirs, place)
+        late_pages = (([row], list[Row]()) for row in late)
         carried = [i for i in slots if entry.columns[i].name not in entry.key]
         rest: Run | None = None
         last, number = -1, 0
-        for ours, other in _pages(stored, theirs, place):
+        for ours, other in chain(_pages(stored, theirs, place), late_pages):
             self._found.rows[key] = self._found.rows.get(key, 0) + len(other)
             if rest is None and self._counts[series] >= MOST_RUNS and ours != other:
                 first = min((side[0] for side in (ours, other) if side), key=place)
@@ -318,8 +319,11 @@ def _carried(row: Row, slots: Sequence[int], width: int) -> Row:
     return tuple(row) if len(slots) == width else _full([row[slot] for slot in slots], slots, width)
 
 
-def _in_order(rows: Iterator[Row], place: Callable[[Row], Place]) -> Iterator[Row]:
-    """The rows in the order of their places, from which they are not far; raises `_DisorderError` if they are."""
+def _in_order(
+    rows: Iterator[Row], place: Callable[[Row], Place], late: list[Row] | None = None
+) -> Iterator[Row]:  # fmt: skip
+    """The rows in the order of their places, from which they are not far. Those that come too late go into `late`;
+    without it `_DisorderError` is raised."""
     held: list[Row] = []
     last: Place | None = None
     while True:
@@ -327,8 +331,11 @@ def _in_order(rows: Iterator[Row], place: Callable[[Row], Place]) -> Iterator[Ro
         held = sorted([*held, *page], key=place)
         ready, held = (held[:-_DISORDER_ROWS], held[-_DISORDER_ROWS:]) if page else (held, [])
         if ready:
-            if last is not None and place(ready[0]) < last:
-                raise _DisorderError
+            while ready and last is not None and place(ready[0]) < last:
+                if late is None:
+                    raise _DisorderError
+                late.append(ready.pop(0))
+        if ready:
             last = place(ready[-1])
             yield from ready
         if not page:

@@ -32,6 +32,7 @@ class Injector:
         self.db, self.dataset, self.chance = database, dataset, chance
         self.key, self.table = KEYS[dataset], f"{dataset}_data"
         self.done: list[dict[str, Any]] = []
+        self.ends: dict[int, tuple[Any, ...]] = {}
         self.free: list[tuple[int, str, str, list[tuple[int, int]]]] = []
         for number, market, symbol in self.db.run("SELECT series_id, market, symbol FROM series ORDER BY series_id"):
             rows = self.db.run(
@@ -114,10 +115,12 @@ class Injector:
         """A row is under the next day, time and all."""
         number, rows, note = self.slot()
         row_id, at = rows[self.chance.randrange(5, 35)]
-        day = "" if self.db.is_sqlite else f", trade_day = trade_day + {1 if at + DAY < self.last_us(number) else -1}"
-        by = DAY if at + DAY < self.last_us(number) else -DAY
-        self.change(f"trade_time = {self.db.later('trade_time', by)}{day}", number, row_id)
+        if not (days := self.another_day(number, at)):
+            return self.other_day()
+        day = "" if self.db.is_sqlite else f", trade_day = trade_day + {days}"
+        self.change(f"trade_time = {self.db.later('trade_time', days * DAY)}{day}", number, row_id)
         self.done.append({"kind": "other_day", **note})
+        return None
 
     def twice(self) -> None:
         """A row is there a second time, in another day (SQLite's key allows none: there it is made up)."""
@@ -125,7 +128,8 @@ class Injector:
             return self.renumbered()
         number, rows, note = self.slot()
         row_id, at = rows[self.chance.randrange(5, 35)]
-        days = 1 if at + DAY < self.last_us(number) else -1
+        if not (days := self.another_day(number, at)):
+            return self.twice()
         columns = [
             name for (name,) in self.db.run(
                 "SELECT attname::text FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
@@ -150,10 +154,15 @@ class Injector:
         self.done.append({"kind": "misdated", **note})
         return None
 
-    def last_us(self, number: int) -> int:
-        """When the last row of a series is."""
-        [(at,)] = self.db.run(f"SELECT max(trade_time) FROM {self.table} WHERE series_id = %s", number)
-        return int(at)
+    def another_day(self, number: int, at: int) -> int:
+        """By how many days a row is put elsewhere, among the others; 0 if there is no such day."""
+        if number not in self.ends:
+            [ends] = self.db.run(
+                f"SELECT min(trade_time), max(trade_time) FROM {self.table} WHERE series_id = %s", number
+            )
+            self.ends[number] = ends
+        first, last = self.ends[number]
+        return 1 if at + DAY < last else -1 if at - DAY > first else 0
 
     def miscounted(self) -> None:
         """A range of the ledger counts wrongly."""

@@ -53,8 +53,8 @@ def _overlooked(report: VerifyReport, defects: list[dict[str, Any]]) -> list[dic
 
 
 def _run(make: Callable[..., Shop], dataset: str, count: int) -> None:
-    it = make(symbols=["um:BTCUSDT", "um:ETHUSDT"], trades_per_minute=100, speed=0)
-    it.load(["BTCUSDT", "ETHUSDT"], None, market="um", dataset=dataset, start="2024-06-12", end="2024-06-14T06:00:00Z")
+    it = make(symbols=["um:BTCUSDT"], trades_per_minute=100, speed=0)
+    it.load("BTCUSDT", None, market="um", dataset=dataset, start="2024-06-12T06:00:00Z", end="2024-06-13T20:00:00Z")
     undisturbed = state(it, dataset)
     clean = it.verify(dataset=dataset, against="archive")
     assert (clean.findings, clean.exit_status) == ((), 0)
