@@ -81,11 +81,11 @@ class SqlWithdrawer(SqlStore):
             for start_us, end_us, old_source in spans:
                 start_us, end_us = max(start_us, held.start_us), min(end_us, held.end_us)
                 if start_us < end_us:
-                    where, values = self._holding(entry, series_id, held._replace(start_us=start_us, end_us=end_us))
+                    where, values = self._rows_held(entry, series_id, held._replace(start_us=start_us, end_us=end_us))
                     gone += self._take_out(entry, series, where, values, old_source, source)
         return gone
 
-    def _holding(self, entry: Dataset, series_id: int, held: Held) -> tuple[str, list[Any]]:
+    def _rows_held(self, entry: Dataset, series_id: int, held: Held) -> tuple[str, list[Any]]:
         """The condition, with its values, of rows (`d`)."""
         within, values = self._between(entry, held.start_us, held.end_us)
         where = f"d.series_id = {series_id} AND {within}"

@@ -74,6 +74,7 @@ def _run(make: Callable[..., Shop], dataset: str, count: int) -> None:
     assert (again.findings, again.exit_status) == ((), 0)
 
 
+@pytest.mark.soak
 def test_defects_of_aggregates_are_found_classified_and_repaired(
     shop: Callable[..., Shop], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def ids_of(it: Shop, dataset: str = "agg_trades") -> list[int]:
     return [row[0] for row in it.sql(f"SELECT {KEYS[dataset]} FROM {dataset}_data ORDER BY 1")]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("market", "dataset"), [("spot", "agg_trades"), ("um", "trades"), ("cm", "agg_trades")])
 def test_what_was_loaded_is_found_sound(bench: Shop, market: str, dataset: str) -> None:
     """By itself without a request; row by row against the archive."""
@@ -69,6 +70,7 @@ def test_what_was_loaded_is_found_sound(bench: Shop, market: str, dataset: str) 
     assert [load.bytes_downloaded for load in it.repair(dataset=dataset).loads] == [0]
 
 
+@pytest.mark.soak
 def test_rows_of_rest_are_compared_with_rest_by_id(bench: Shop) -> None:
     """Spot gives microseconds by REST, milliseconds in the files of that year: the same rows."""
     it = filled(bench, "spot", start="2024-06-14T22:00:00Z", end="2024-06-14T23:00:00Z", source="rest")
@@ -107,6 +109,7 @@ def test_trades_whose_ids_have_holes_are_counted(bench: Shop) -> None:
     assert state(it, "trades") == before
 
 
+@pytest.mark.soak
 def test_a_row_in_the_place_of_another_is_found_by_the_file(bench: Shop) -> None:
     """The count is right, and the id may be one."""
     it = filled(bench, "um", "trades")
@@ -158,6 +161,7 @@ def test_gaps_keep_the_rows_on_either_side(bench: Shop) -> None:
     assert state(it, "agg_trades") == before
 
 
+@pytest.mark.soak
 def test_another_tools_rows_are_adopted(bench: Shop) -> None:
     """Compared with their file before they are covered."""
     it = filled(bench)
