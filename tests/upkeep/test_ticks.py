@@ -209,11 +209,10 @@ def test_an_interval_makes_no_sense(bench: Shop) -> None:
 
 
 @pytest.mark.postgres
-def test_ids_that_are_there_twice_across_midnight(bench: Shop) -> None:
+def test_ids_that_are_there_twice_across_midnight(sim: Simulator, postgres_database: str) -> None:
     """PostgreSQL's key has the day, so that only a look finds them; and rows under a day that is not theirs."""
-    it = bench
-    if it.url.startswith("sqlite"):
-        pytest.skip("SQLite's key is the id")
+    sim.clear_faults()
+    it = Shop(sim, postgres_database, config_for(sim, postgres_database))
     it.load(
         "BTCUSDT", None, market="um", dataset="agg_trades", start="2024-06-13T23:00:00Z", end="2024-06-14T01:00:00Z"
     )
