@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from airflow_provider_binance.coverage import missing
-from airflow_provider_binance.errors import IngestError
+from airflow_provider_binance.errors import IngestError, StoreError
 from airflow_provider_binance.market import DAY_US, from_us
 from airflow_provider_binance.records import CoverageRange, Series, State
 from airflow_provider_binance.reports import LoadReport
@@ -184,6 +184,9 @@ class _Hand(threading.Thread):
         except IngestError as error:
             log.log(logging.WARNING if error.retryable else logging.ERROR, "not mended: %s symbols=%s again=%s: %s",
                     told, ",".join(symbols), error.retryable, error)  # fmt: skip
+            if isinstance(error, StoreError):  # nothing else would be done either
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped, _PAUSE_SECONDS)
             return not error.retryable
         except Exception:
             log.exception("not mended: %s symbols=%s", told, ",".join(symbols))

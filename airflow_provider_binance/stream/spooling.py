@@ -102,6 +102,7 @@ class SpooledBuffer(Buffer):
         if is_spooled:
             with self._disk:
                 self.spool.drop()
+            self._tell("")
 
     def keep(self) -> bool:
         """Move all that is left to the disk, once nobody takes any more; whether it was all kept.
