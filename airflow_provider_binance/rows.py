@@ -1,15 +1,15 @@
-"""`TupleRows`: normalised rows of any dataset, held as tuples."""
+"""Normalised rows of any dataset, held as tuples: `TupleRows` of one series, `ManyRows` of many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from operator import itemgetter, le, lt
 from typing import Any
 
 from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.market import DAY_US, SECOND_US, from_us
-from airflow_provider_binance.records import Row
+from airflow_provider_binance.records import Row, Series
 from airflow_provider_binance.registry import Dataset, Kind
 
 Value = int | str | None
@@ -68,7 +68,7 @@ class TupleRows:
 
     def copy_chunks(self, series_id: int) -> Iterator[bytes]:
         """COPY text (delimiter `,`): `series_id`, then `columns`; times as ISO text in UTC, None as COPY's NULL."""
-        return copy_chunks([(series_id, self)])
+        return _copy_chunks(self.dataset, self.columns, [str(series_id)] * len(self), self._rows)
 
     def sqlite_chunks(self, *, images: int) -> Generator[list[Row]]:
         """Every tuple as it is."""
@@ -78,6 +78,60 @@ class TupleRows:
     def tuples(self) -> list[tuple[Value, ...]]:
         """A tuple per row in `columns` order."""
         return self._rows
+
+
+class ManyRows:
+    """Rows of many series of one dataset (of each at least one), as they came: in any order, and of two with one key
+    the first one counts. Whoever writes them all at once makes nothing for each series."""
+
+    def __init__(
+        self, dataset: Dataset, columns: tuple[str, ...], rows: Mapping[Series, Sequence[tuple[Value, ...]]]
+    ) -> None:
+        self.dataset = dataset
+        self.columns = columns
+        self.rows = rows
+        time, key = _places(dataset, columns)
+        self._first_key = itemgetter(key[0])
+        times: list[Any] = [row[time] for each in rows.values() for row in each]
+        self.first_us: int = min(times)
+        self.last_us: int = max(times)
+
+    @property
+    def copy_columns(self) -> tuple[str, ...]:
+        """All columns, and the day if the dataset has one."""
+        return _copy_columns(self.dataset, self.columns)
+
+    def of(self, series: Series) -> TupleRows:
+        """The rows of one series."""
+        return first_rows(self.dataset, self.rows[series], self.columns)
+
+    def key_bounds(self) -> list[tuple[int, int]]:
+        """Least and greatest value of the first column of the key, of each series."""
+        bounds: list[Any] = []
+        for rows in self.rows.values():
+            keys: list[Any] = [*map(self._first_key, rows)]
+            bounds.append((min(keys), max(keys)))
+        return bounds
+
+    def copy_chunks(self, numbers: Mapping[Series, int], without: Container[Series] = ()) -> Iterator[bytes]:
+        """COPY text as `TupleRows` gives it, of all series but those `without`."""
+        heads: list[str] = []
+        rows: list[tuple[Value, ...]] = []
+        for series, each in self.rows.items():
+            if series not in without:
+                heads += [str(numbers[series])] * len(each)
+                rows += each
+        return _copy_chunks(self.dataset, self.columns, heads, rows)
+
+
+def first_rows(dataset: Dataset, rows: Sequence[tuple[Value, ...]], columns: tuple[str, ...]) -> TupleRows:
+    """Rows of one series put in order; of two with one key the first one."""
+    try:
+        return TupleRows(dataset, rows, columns)
+    except InputError:
+        key = _places(dataset, columns)[1]
+        first = {tuple(row[place] for place in key): row for row in reversed(rows)}
+        return TupleRows(dataset, first.values(), columns)
 
 
 @cache
@@ -97,12 +151,14 @@ def _places(dataset: Dataset, columns: tuple[str, ...]) -> tuple[int, tuple[int,
 
 def copy_chunks(parts: Sequence[tuple[int, TupleRows]]) -> Iterator[bytes]:
     """COPY text of some series' rows, each with the number of its series; all have the same columns."""
-    numbers, rows = (
-        [str(number) for number, part in parts for _ in range(len(part))],
-        [row for _, part in parts for row in part.tuples()],
-    )
     first = parts[0][1]
-    dataset, columns = first.dataset, first.columns
+    numbers = [str(number) for number, part in parts for _ in range(len(part))]
+    return _copy_chunks(first.dataset, first.columns, numbers, [row for _, part in parts for row in part.tuples()])
+
+
+def _copy_chunks(
+    dataset: Dataset, columns: Sequence[str], numbers: Sequence[str], rows: Sequence[tuple[Value, ...]]
+) -> Iterator[bytes]:
     writers = [_WRITERS[dataset.column(name).kind] for name in columns]
     time = columns.index(dataset.time_column)
     for start in range(0, len(rows), _CHUNK_ROWS):
@@ -111,7 +167,7 @@ def copy_chunks(parts: Sequence[tuple[int, TupleRows]]) -> Iterator[bytes]:
         texts = [numbers[start : start + _CHUNK_ROWS]]
         texts += [write(column) for write, column in zip(writers, values, strict=True)]
         if dataset.day_column:
-            texts.append([*map(_day, values[time])])
+            texts.append(_days(values[time]))
         lines = [*map(",".join, zip(*texts, strict=True)), ""]
         yield "\n".join(lines).encode()
 
@@ -135,11 +191,6 @@ def _plain(values: Sequence[Value]) -> list[str]:
     return [*map(str, values)] if None not in values else [_NULL if v is None else str(v) for v in values]
 
 
-def _decimals(values: Sequence[Value]) -> list[str]:
-    # They are text already, unless there is none.
-    return [_NULL if v is None else str(v) for v in values]
-
-
 def _texts(values: Sequence[Value]) -> list[str]:
     return [_NULL if v is None else str(v).translate(_ESCAPES) for v in values]
 
@@ -150,9 +201,18 @@ def _second(at: int) -> str:
 
 
 def _times(values: Sequence[Value]) -> list[str]:
-    return [
-        f"{_second(v // SECOND_US)}.{v % SECOND_US:06d}Z" if isinstance(v, int) else _NULL for v in values
-    ]  # fmt: skip
+    if None not in values:
+        return [*map(_time, values)]
+    return [_NULL if value is None else _time(value) for value in values]
+
+
+def _time(value: Any) -> str:
+    return f"{_second(value // SECOND_US)}.{value % SECOND_US:06d}Z"
+
+
+def _days(values: Sequence[Any]) -> list[str]:
+    first, last = _day(min(values)), _day(max(values))
+    return [first] * len(values) if first == last else [*map(_day, values)]
 
 
 def _day(value: Value) -> str:
@@ -161,6 +221,6 @@ def _day(value: Value) -> str:
 
 _DAY_SECONDS = DAY_US // SECOND_US
 _WRITERS: dict[Kind, Callable[[Sequence[Value]], list[str]]] = {
-    Kind.DECIMAL: _decimals, Kind.TIME: _times, Kind.INTEGER: _plain, Kind.SMALL_INTEGER: _plain,
+    Kind.DECIMAL: _plain, Kind.TIME: _times, Kind.INTEGER: _plain, Kind.SMALL_INTEGER: _plain,
     Kind.BOOLEAN: _plain, Kind.TEXT: _texts,
 }  # fmt: skip

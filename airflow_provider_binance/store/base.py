@@ -13,6 +13,7 @@ from airflow_provider_binance.errors import ConfigError
 from airflow_provider_binance.masking import mask_url
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Row, Series, WriteResult
 from airflow_provider_binance.registry import Dataset
+from airflow_provider_binance.rows import ManyRows
 from airflow_provider_binance.store.inspection import Inspection
 from airflow_provider_binance.store.sidecars import Lease, LeaseChange, Progress, Sidecar
 
@@ -165,9 +166,9 @@ class Store(Inspection):
         an error too, or when what it gives is called. Who waits for anything else calls that."""
 
     @abstractmethod
-    def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
-        """Write what a stream brought of many series of one dataset, in one transaction with one line for all of them
-        (that of each batch is passed over)."""
+    def write_flush(self, batches: Sequence[Batch], line: LedgerLine, many: Sequence[ManyRows] = ()) -> WriteResult:
+        """Write what a stream brought of many series, in one transaction with one line for each dataset (that of each
+        batch is passed over). `many` is rows alone, of which batches may tell the coverage."""
 
     @abstractmethod
     def beat(self, sidecar: Sidecar, progress: Sequence[Progress] = (), *, ttl_seconds: float) -> bool:

@@ -20,10 +20,11 @@ from airflow_provider_binance.market import INTERVALS, from_us, to_us
 from airflow_provider_binance.masking import mask_values
 from airflow_provider_binance.records import Batch, LedgerLine, Series, WriteResult
 from airflow_provider_binance.registry import Column, Dataset, Kind, datasets
+from airflow_provider_binance.rows import ManyRows
 from airflow_provider_binance.store import postgres_partitions
 from airflow_provider_binance.store.holding import Holding
 from airflow_provider_binance.store.postgres_dialect import PostgresDialect
-from airflow_provider_binance.store.postgres_flush import Tails, write_many
+from airflow_provider_binance.store.postgres_flush import Tails, write_many, write_rows_of_many
 from airflow_provider_binance.store.postgres_rows import bigints, write_rows
 from airflow_provider_binance.store.postgres_schema import actual, close_after, create_schema
 from airflow_provider_binance.store.schema import data_table, qualified, quoted
@@ -355,6 +356,9 @@ class PostgresStore(PostgresDialect):
 
     def _write_many(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
         return write_many(self, batches, line, self._tails)
+
+    def _write_rows_of_many(self, many: ManyRows, line: LedgerLine) -> WriteResult:
+        return write_rows_of_many(self, many, line)
 
 
 @lru_cache(20_000)

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, State, WriteResult
 from airflow_provider_binance.registry import Dataset, Kind
-from airflow_provider_binance.store.postgres_rows import Part, bigints, copy_directly, days_of, write_difference
+from airflow_provider_binance.rows import ManyRows
+from airflow_provider_binance.store.postgres_rows import (
+    Part,
+    bigints,
+    copy_directly,
+    copy_unless_met,
+    days_between,
+    write_difference,
+)
 from airflow_provider_binance.store.schema import data_table, quoted
 
 if TYPE_CHECKING:
@@ -33,6 +42,32 @@ def write_many(store: PostgresStore, batches: Sequence[Batch], line: LedgerLine,
     return result + write_many(store, again, line, tails) if again else result
 
 
+def write_rows_of_many(store: PostgresStore, many: ManyRows, line: LedgerLine) -> WriteResult:
+    """Write rows of series of one dataset, under their locks: in one COPY those of which nothing is stored where they
+    come."""
+    numbers = _numbers(store, list(many.rows))
+    store._make_months(many.dataset, many.first_us, many.last_us)
+    days = days_between(many.first_us, many.last_us)
+    met = _met(store, many.dataset, list(numbers.values()), many.key_bounds(), days)
+    old = [series for series, number in numbers.items() if number in met] if met else []
+    result = WriteResult()
+    if len(old) < len(numbers):
+        chunks = many.copy_chunks(numbers, without=set(old))
+        copied = copy_unless_met(store, many.dataset, many.copy_columns, chunks)
+        if copied is None:
+            old = list(numbers)
+        else:
+            result += copied
+    if old:
+        parts = []
+        for series in old:
+            rows = many.of(series)
+            batch = Batch(many.dataset, series, rows.first_us, rows.last_us + 1, rows, line)
+            parts.append(Part(batch, rows, numbers[series]))
+        result += write_difference(store, parts)
+    return result
+
+
 def _write_rows(store: PostgresStore, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
     full = [batch for batch in batches if batch.rows is not None and len(batch.rows)]
     if not full:
@@ -48,7 +83,10 @@ def _write_rows(store: PostgresStore, batches: Sequence[Batch], line: LedgerLine
     first_us = min(part.rows.first_us for part in every)
     last_us = max(part.rows.last_us for part in every)
     store._make_months(full[0].dataset, first_us, last_us)
-    met = _met(store, every)
+    met = _met(
+        store, full[0].dataset, [part.series_id for part in every], [part.rows.key_bounds() for part in every],
+        days_between(first_us, last_us),
+    )  # fmt: skip
     result = WriteResult()
     for parts in groups.values():
         new = [part for part in parts if part.series_id not in met]
@@ -82,18 +120,19 @@ def _numbers(store: PostgresStore, series: Sequence[Series]) -> Mapping[Series, 
     return {one: known[one.market, one.symbol, one.interval] for one in series}
 
 
-def _met(store: PostgresStore, parts: Sequence[Part]) -> set[int]:
-    """The numbers of the series of which rows are stored between the first and the last key that come."""
-    dataset = parts[0].batch.dataset
+def _met(
+    store: PostgresStore, dataset: Dataset, numbers: Sequence[int], bounds: Sequence[tuple[int, int]], on: list[date]
+) -> set[int]:
+    """The numbers of the series of which rows are stored between the first and the last key that come, on these days
+    where the days join the key."""
     key = quoted(dataset.key[0])
     low, high = "w.low", "w.high"
     if dataset.column(dataset.key[0]).kind is Kind.TIME:
         low, high = _AT.format(low), _AT.format(high)
-    bounds = [part.rows.key_bounds() for part in parts]
     values: list[Any] = []
     days = ""
     if dataset.day_column:
-        days, values = f"AND d.{quoted(dataset.day_column)} = ANY (%s) ", [days_of(parts)]
+        days, values = f"AND d.{quoted(dataset.day_column)} = ANY (%s) ", [on]
     # The key's index is asked once a series, whatever the planner thinks of a table that grows while it is read.
     store._query("SELECT set_config('enable_seqscan', 'off', true)")
     found = store._query(
@@ -102,7 +141,7 @@ def _met(store: PostgresStore, parts: Sequence[Part]) -> set[int]:
         f"FROM unnest(%s::int[], %s::bigint[], %s::bigint[]) w(series_id, low, high)) asked WHERE met = 1",
         [
             *values,
-            bigints(part.series_id for part in parts),
+            bigints(numbers),
             bigints(least for least, _ in bounds),
             bigints(most for _, most in bounds),
         ],

@@ -47,9 +47,18 @@ def write_rows(store: PostgresStore, batch: Batch, rows: Rows, series_id: int) -
 
 def copy_directly(store: PostgresStore, parts: Sequence[Part]) -> WriteResult | None:
     """COPY the rows of some series, which carry the same columns, into their table; None if a key is there already."""
+    first = parts[0]
+    return copy_unless_met(store, first.batch.dataset, first.rows.copy_columns, _chunks(parts))
+
+
+def copy_unless_met(
+    store: PostgresStore, dataset: Dataset, columns: Sequence[str], chunks: Iterable[bytes]
+) -> WriteResult | None:
+    """COPY these lines, each with the number of its series and `columns`, into the table of their dataset; None if a
+    key is there already, or comes twice."""
     store._change("SAVEPOINT direct")
     try:
-        copied = _copy(store, qualified(data_table(parts[0].batch.dataset), store._schema), parts)
+        copied = _copy(store, qualified(data_table(dataset), store._schema), columns, chunks)
     except errors.UniqueViolation:
         store._change("ROLLBACK TO SAVEPOINT direct")
         return None
@@ -68,13 +77,13 @@ def bigints(values: Iterable[int | None]) -> str:
     return "{%s}" % ",".join(["NULL" if value is None else str(value) for value in values])  # noqa: UP031
 
 
-def _copy(store: PostgresStore, table: str, parts: Sequence[Part]) -> int:
-    columns = ", ".join(["series_id", *map(quoted, parts[0].rows.copy_columns)])
+def _copy(store: PostgresStore, table: str, carried: Sequence[str], chunks: Iterable[bytes]) -> int:
+    columns = ", ".join(["series_id", *map(quoted, carried)])
     store._verb = "INSERT"  # the right that COPY needs
     with store._db.cursor() as cursor:
         statement = f"COPY {table} ({columns}) FROM STDIN (FORMAT text, DELIMITER ',')"
         with cursor.copy(cast(Any, statement)) as copy:
-            for chunk in _chunks(parts):
+            for chunk in chunks:
                 copy.write(chunk)
         return cursor.rowcount
 
@@ -107,9 +116,13 @@ def _bounds(store: PostgresStore, parts: Sequence[Part]) -> tuple[str, list[Any]
 
 def days_of(parts: Sequence[Part]) -> list[date]:
     """The UTC days that rows may be stored under which come with these."""
-    first_us = min(part.rows.first_us for part in parts) - DAY_US
-    last_us = max(part.rows.last_us for part in parts) + DAY_US
-    return [from_us(day * DAY_US).date() for day in range(first_us // DAY_US, last_us // DAY_US + 1)]
+    return days_between(min(part.rows.first_us for part in parts), max(part.rows.last_us for part in parts))
+
+
+def days_between(first_us: int, last_us: int) -> list[date]:
+    """The UTC days that rows between these times may be stored under, one more on both sides."""
+    days = range((first_us - DAY_US) // DAY_US, (last_us + DAY_US) // DAY_US + 1)
+    return [from_us(day * DAY_US).date() for day in days]
 
 
 class _Difference:
@@ -167,7 +180,7 @@ class _Difference:
             f"CREATE TEMPORARY TABLE ingest_new ON COMMIT DROP AS "
             f"SELECT {names}, false AS is_new FROM {self.table} LIMIT 0"
         )
-        read = _copy(store, "ingest_stage", self.parts)
+        read = _copy(store, "ingest_stage", self.parts[0].rows.copy_columns, _chunks(self.parts))
         store._change(f"ANALYZE ingest_stage ({self.key[0]})")
         return read
 

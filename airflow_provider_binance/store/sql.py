@@ -14,6 +14,7 @@ from airflow_provider_binance.market import iso
 from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State, WriteResult
 from airflow_provider_binance.registry import Continuity, Dataset
 from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.rows import ManyRows
 from airflow_provider_binance.store.holding import Holding
 from airflow_provider_binance.store.precedence import Standing, file_standings, standing
 from airflow_provider_binance.store.schema import data_table, quoted
@@ -64,23 +65,29 @@ class SqlStore(SqlRollup):
             self._holds = False
             commit()
 
-    def write_flush(self, batches: Sequence[Batch], line: LedgerLine) -> WriteResult:
-        if not batches:
+    def write_flush(self, batches: Sequence[Batch], line: LedgerLine, many: Sequence[ManyRows] = ()) -> WriteResult:
+        if not batches and not many:
             return WriteResult()
-        parts: dict[str, list[Batch]] = {}
+        parts: dict[Dataset, tuple[list[ManyRows], list[Batch]]] = {}
+        for rows in many:
+            parts.setdefault(rows.dataset, ([], []))[0].append(rows)
         for batch in batches:
             _refuse_stray(batch)
-            parts.setdefault(batch.dataset.name, []).append(batch)
+            parts.setdefault(batch.dataset, ([], []))[1].append(batch)
         with self._session():
-            for part in parts.values():
-                self._writable(part[0].dataset)
+            for dataset in parts:
+                self._writable(dataset)
             try:
-                self._lock_all([batch.series for batch in batches])
+                self._lock_all([*(batch.series for batch in batches), *(one for rows in many for one in rows.rows)])
                 total = WriteResult()
-                for part in parts.values():
-                    result = self._write_many(part, line)
-                    start_us, end_us = min(batch.start_us for batch in part), max(batch.end_us for batch in part)
-                    self._write_line(part[0].dataset, None, start_us, end_us, line, result)
+                for dataset, (alone, part) in parts.items():
+                    result = WriteResult()
+                    for rows in alone:
+                        result += self._write_rows_of_many(rows, line)
+                    result += self._write_many(part, line)
+                    start_us = min([*(batch.start_us for batch in part), *(rows.first_us for rows in alone)])
+                    end_us = max([*(batch.end_us for batch in part), *(rows.last_us + 1 for rows in alone)])
+                    self._write_line(dataset, None, start_us, end_us, line, result)
                     total += result
                 self._commit()
             except BaseException:
@@ -94,6 +101,14 @@ class SqlStore(SqlRollup):
         for batch in batches:
             result += self._write_rows(replace(batch, line=line))
             self._write_coverage(batch.dataset, batch.series, batch.coverage)
+        return result
+
+    def _write_rows_of_many(self, many: ManyRows, line: LedgerLine) -> WriteResult:
+        """Write rows of many series of one dataset, under their locks; `line` tells their source."""
+        result = WriteResult()
+        for series in many.rows:
+            rows = many.of(series)
+            result += self._write_rows(Batch(many.dataset, series, rows.first_us, rows.last_us + 1, rows, line))
         return result
 
     def record_coverage(self, dataset: Dataset | str, series: Series, ranges: Iterable[CoverageRange]) -> None:

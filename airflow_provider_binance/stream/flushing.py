@@ -7,10 +7,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from airflow_provider_binance.errors import StoreError, StoreUnavailableError
 from airflow_provider_binance.evidence import Evidence, Stretch, hole
-from airflow_provider_binance.market import SECOND_US
+from airflow_provider_binance.market import SECOND_US, Market
 from airflow_provider_binance.records import (
     Batch,
     CoverageRange,
@@ -22,11 +23,12 @@ from airflow_provider_binance.records import (
     WriteResult,
 )
 from airflow_provider_binance.registry import Dataset, dataset
+from airflow_provider_binance.rows import ManyRows
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.stream.buffer import Buffer, Item, Lost
-from airflow_provider_binance.stream.payloads import Values
+from airflow_provider_binance.stream.claiming import Claiming
+from airflow_provider_binance.stream.payloads import Values, columns
 from airflow_provider_binance.stream.rows import rows_of
-from airflow_provider_binance.stream.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +43,19 @@ _HOUR_SECONDS = 3600
 MISSED = "missed by the stream"
 
 
-def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int, spans: Spans | None = None) -> list[Batch]:
-    """What is to be written, series by series: rows, what is complete with them, and what was lost.
+class Writing(NamedTuple):
+    """What a flush writes: rows of many series; and, series by series, klines, what is complete, and what was lost."""
+
+    batches: list[Batch]
+    many: list[ManyRows]
+
+
+def writing_of(items: Iterable[Item], line: LedgerLine, now_us: int, claiming: Claiming) -> Writing:
+    """What is to be written of these items, which follow those that `claiming` knows.
 
     What a stream brings is provisional until an archive file confirms it. What it lost is due at once where REST or
-    the archive may have it; where only streams do, it is `unavailable`. `spans` remembers what earlier flushes claimed,
-    of which these are the next items.
+    the archive may have it; where only streams do, it is `unavailable`.
     """
-    spans = spans or Spans()
     values: dict[Series, list[Values]] = defaultdict(list)
     lost: dict[Series, list[Lost]] = defaultdict(list)
     for item in items:
@@ -56,14 +63,21 @@ def batches_of(items: Iterable[Item], line: LedgerLine, now_us: int, spans: Span
             lost[item.series].append(item)
         else:
             values[item.series].append(item.values)
+    alone: dict[str, dict[Series, list[Values]]] = defaultdict(dict)
+    for series, rows in values.items():
+        alone[series.dataset][series] = rows
+    klines = {series: rows_of(series, rows) for series, rows in alone.pop("klines", {}).items()}
+    # The columns of these are the same in all markets.
+    many = [ManyRows(dataset(name), columns(name, Market.SPOT), rows) for name, rows in alone.items()]
+    complete = claiming.take(many, lost, now_us)
     batches = []
-    for series in sorted({*values, *lost}):
-        entry, holes = dataset(series.dataset), lost.get(series, [])
-        coverage = [_hole(entry, one, now_us) for one in holes]
-        rows = rows_of(series, values[series]) if series in values else None
-        coverage += spans.take(series, rows, holes, now_us)
-        batches.append(_batch(series, rows, line, coverage))
-    return batches
+    for series in sorted({*klines, *lost, *complete}):
+        entry, holes, own = dataset(series.dataset), lost.get(series, []), klines.get(series)
+        coverage = [_hole(entry, one, now_us) for one in holes] + complete.get(series, [])
+        if own is not None:
+            coverage += claiming.spans.take(series, own, holes, now_us)
+        batches.append(_batch(series, own, line, coverage))
+    return Writing(batches, many)
 
 
 def _batch(series: Series, rows: Rows | None, line: LedgerLine, coverage: Sequence[CoverageRange]) -> Batch:
@@ -113,7 +127,7 @@ class Flusher(threading.Thread):
         self._on_room = on_room
         self._on_commit = on_commit
         self._run_ref = run_ref
-        self._spans = Spans(CLAIM_US)
+        self._claiming = Claiming(CLAIM_US)
         self._rolled_up = 0.0
         self._stopped = threading.Event()
 
@@ -142,7 +156,8 @@ class Flusher(threading.Thread):
 
     def _write(self, items: Sequence[Item]) -> None:
         now_us = self._now_us()
-        self._commit(batches_of(items, self._line(now_us), now_us, self._spans), items)
+        line = self._line(now_us)
+        self._commit(writing_of(items, line, now_us, self._claiming), line, items)
 
     def _roll_up(self) -> None:
         """Once an hour, make one line of the ledger of those that the hour's flushes left."""
@@ -163,17 +178,17 @@ class Flusher(threading.Thread):
         """Tell the ledger what it was not told yet."""
         now_us = self._now_us()
         line = self._line(now_us)
-        rest = self._spans.rest(now_us).items()
+        rest = [_batch(series, None, line, ranges) for series, ranges in self._claiming.rest(now_us).items()]
         if rest:
-            self._commit([_batch(series, None, line, ranges) for series, ranges in rest], [])
+            self._commit(Writing(rest, []), line, [])
 
     def _line(self, now_us: int) -> LedgerLine:
         return LedgerLine(Source.STREAM, "stream", now_us, self._run_ref)
 
-    def _commit(self, batches: Sequence[Batch], items: Sequence[Item]) -> None:
+    def _commit(self, writing: Writing, line: LedgerLine, items: Sequence[Item]) -> None:
         while True:
             try:
-                result = self._store.write_flush(batches, batches[0].line)
+                result = self._store.write_flush(writing.batches, line, writing.many)
             except StoreUnavailableError as error:
                 self.hindrance = str(error)
                 if self._stopped.wait(_PAUSE_SECONDS):
@@ -184,6 +199,6 @@ class Flusher(threading.Thread):
             self.flushes += 1
             self.hindrance, self.committed_at = "", time.time()
             self._on_commit(items)
-            log.info("flushed: series=%d rows=%d inserted=%d updated=%d", len(batches), result.rows_read,
-                     result.rows_inserted, result.rows_updated)  # fmt: skip
+            log.info("flushed: rows=%d inserted=%d updated=%d", result.rows_read, result.rows_inserted,
+                     result.rows_updated)  # fmt: skip
             return

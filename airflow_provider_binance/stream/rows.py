@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.records import Rows, Series
 from airflow_provider_binance.registry import dataset
-from airflow_provider_binance.rows import TupleRows
+from airflow_provider_binance.rows import first_rows
 from airflow_provider_binance.stream.payloads import Values, columns
 
 
@@ -19,13 +18,7 @@ def rows_of(series: Series, values: Iterable[Values]) -> Rows:
     if series.dataset == "klines":
         text = "\n".join(map(_kline_line, values)).encode("ascii")
         return KlineRows.read(text, market, INTERVALS[series.interval])
-    entry, names, found = dataset(series.dataset), columns(series.dataset, market), list(values)
-    try:
-        return TupleRows(entry, found, names)
-    except InputError:
-        places = [names.index(name) for name in entry.key]
-        first = {tuple(row[place] for place in places): row for row in reversed(found)}
-        return TupleRows(entry, first.values(), names)
+    return first_rows(dataset(series.dataset), list(values), columns(series.dataset, market))
 
 
 def _kline_line(values: Values) -> str:

@@ -17,24 +17,15 @@ from airflow_provider_binance.market import INTERVALS
 from airflow_provider_binance.records import CoverageRange, Rows, Series, State
 from airflow_provider_binance.registry import Continuity, dataset
 from airflow_provider_binance.stream.buffer import Lost
-from airflow_provider_binance.stream.runs import Claim, Run, joined, merged
+from airflow_provider_binance.stream.runs import Claim, Run, joined
 
 
 class Spans:
-    """Remembers of each series how far what came is claimed. A flusher has one, and forgets it with its end.
+    """Remembers of each series how far what came is claimed."""
 
-    `every_us`: how often a series of ticks or events is to be told of. The database keeps ranges from overlapping, and
-    so to make one longer takes it as long as ten rows (measured); what is not told yet is there, and after a crash it
-    is looked at again.
-    """
-
-    def __init__(self, every_us: int = 0) -> None:
-        self._every_us = every_us
+    def __init__(self) -> None:
         self._runs: dict[Series, list[Run]] = {}
         self._ends: dict[Series, int] = {}
-        self._untold: dict[Series, list[Claim]] = {}
-        self._due_us: dict[Series, int] = {}
-        self._told = 0
 
     def take(self, series: Series, rows: Rows | None, lost: Iterable[Lost], now_us: int) -> list[CoverageRange]:
         """The ranges that are complete with `rows` (None or at least one), and were not told before; ascending.
@@ -48,23 +39,7 @@ class Spans:
                 claims = self._of_ids(series, rows) if rows else []
             case Continuity.NONE:
                 claims = self._of_events(series, rows.times_us() if rows else (), lost)
-        if untold := self._untold.get(series):
-            claims = merged([*untold, *claims])
-        if not claims:
-            return []
-        if len(claims) == 1 and not lost and now_us < self._due_us.get(series, 0):
-            self._untold[series] = claims
-            return []
-        # Not all at once the next time.
-        self._told += 1
-        self._due_us[series] = now_us + self._every_us * (48 + self._told % 16) // 64
-        self._untold.pop(series, None)
         return [_range(claim, now_us) for claim in claims]
-
-    def rest(self, now_us: int) -> dict[Series, list[CoverageRange]]:
-        """What is not told yet."""
-        untold, self._untold = self._untold, {}
-        return {series: [_range(claim, now_us) for claim in claims] for series, claims in untold.items()}
 
     def _of_ids(self, series: Series, rows: Rows) -> list[Claim]:
         ticks: list[Any] = sorted(map(_id_and_time(series.dataset, rows.columns), rows.tuples()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,15 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_binance.market import Market, from_us
-from airflow_provider_binance.records import CoverageRange, LedgerLine, Series, Source, State
+from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, Series, Source, State
 from airflow_provider_binance.registry import dataset, datasets
 from airflow_provider_binance.store import Store, open_store
 from airflow_provider_binance.stream.buffer import Item, Lost
-from airflow_provider_binance.stream.flushing import batches_of
+from airflow_provider_binance.stream.claiming import Claiming
+from airflow_provider_binance.stream.flushing import writing_of
 from airflow_provider_binance.stream.frames import Frames, Record
 from airflow_provider_binance.stream.names import KINDS
 from airflow_provider_binance.stream.payloads import columns
-from airflow_provider_binance.stream.spans import Spans
+from airflow_provider_binance.stream.rows import rows_of
 from tests.store.helpers import EVER, T0, plain
 from tests.stream.samples import frame
 
@@ -39,14 +41,20 @@ class Stream:
     """Writes flushes as a sidecar does."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.spans = store, Spans()
+        self.store, self.claiming = store, Claiming()
 
     def flush(self, *items: Item) -> Any:
-        return self.store.write_flush(batches_of(items, LINE, T0 + 10**9, self.spans), LINE)
+        writing = writing_of(items, LINE, T0 + 10**9, self.claiming)
+        return self.store.write_flush(writing.batches, LINE, writing.many)
 
 
 def trades(series: Series, *ticks: tuple[int, int], price: str = "1.5") -> list[Record]:
     return [Record(series, T0 + at, T0 + at, (number, price, "2", T0 + at, 0)) for number, at in ticks]
+
+
+def by_rest(series: Series, *records: Record) -> Batch:
+    rows = rows_of(series, [record.values for record in records])
+    return Batch(dataset(series.dataset), series, T0, T0 + 10, rows, LedgerLine(Source.REST, "rest", T0, "load"))
 
 
 def known(store: Store, series: Series) -> list[tuple[Any, ...]]:
@@ -148,9 +156,7 @@ def test_what_only_streams_bring_and_was_lost_is_unavailable(store: Store) -> No
 
 def test_a_correction_of_a_streams_row_names_the_stream(store: Store, store_url: str) -> None:
     Stream(store).flush(*trades(BTC, (1, 0), (2, 5)))
-    rest = batches_of(trades(BTC, (2, 5), price="1.75"), LINE, T0)[0]
-    by_rest = LedgerLine(Source.REST, "rest", T0)
-    store.write(type(rest)(rest.dataset, BTC, T0, T0 + 10, rest.rows, by_rest))
+    store.write(by_rest(BTC, *trades(BTC, (2, 5), price="1.75")))
 
     told = plain(store_url, "SELECT column_name, old_value, new_value, old_source, new_source FROM corrections")
     assert told == [("price", "1.5", "1.75", "stream", "rest")]
@@ -158,9 +164,8 @@ def test_a_correction_of_a_streams_row_names_the_stream(store: Store, store_url:
 
 def test_a_streams_word_does_not_outrank_rest(store: Store) -> None:
     record = trades(BTC, (2, 5))
-    rest = batches_of(record, LINE, T0)[0]
     whole = CoverageRange(T0, T0 + 10, State.COMPLETE, 1, 2, 2)
-    store.write(type(rest)(rest.dataset, BTC, T0, T0 + 10, rest.rows, LedgerLine(Source.REST, "rest", T0), [whole]))
+    store.write(replace(by_rest(BTC, *record), coverage=[whole]))
     result = Stream(store).flush(*trades(BTC, (2, 5), price="9"), *trades(ETH, (1, 5)))
 
     assert (result.rows_inserted, result.rows_updated, result.rows_kept) == (1, 0, 1)
@@ -183,8 +188,7 @@ def test_lines_of_an_hour_become_one_and_lose_nothing(store: Store, store_url: s
     for number in range(6):
         clock[0] = T0 + 5 * HOUR + number * HOUR // 4
         stream.flush(*trades(BTC, (2 * number, 10 * number), (2 * number + 1, 10 * number + 5)))
-    one = batches_of(trades(ETH, (1, 5)), LINE, T0)[0]
-    store.write(type(one)(one.dataset, ETH, T0, T0 + 10, one.rows, LedgerLine(Source.REST, "rest", T0, "load")))
+    store.write(by_rest(ETH, *trades(ETH, (1, 5))))
     ends = [plain(store_url, "SELECT min(range_start), max(range_end), max(finished_at) FROM ingest_log")]
 
     assert [store.roll_up(), store.roll_up()] == [3, 0]

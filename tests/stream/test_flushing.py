@@ -10,9 +10,11 @@ import pytest
 from airflow_provider_binance.errors import StoreError, StoreUnavailableError
 from airflow_provider_binance.market import MINUTE_US
 from airflow_provider_binance.records import Batch, LedgerLine, Series, Source, State, WriteResult
+from airflow_provider_binance.rows import ManyRows
 from airflow_provider_binance.stream import flushing
 from airflow_provider_binance.stream.buffer import Buffer, Lost
-from airflow_provider_binance.stream.flushing import Flusher, batches_of
+from airflow_provider_binance.stream.claiming import Claiming
+from airflow_provider_binance.stream.flushing import Flusher, writing_of
 from airflow_provider_binance.stream.frames import Record
 
 BTC, ETH = (Series("spot", "klines", symbol, "1m") for symbol in ("BTCUSDT", "ETHUSDT"))
@@ -31,7 +33,7 @@ def kline(series: Series, minute: int) -> Record:
 
 def test_runs_of_klines_are_complete_and_what_was_lost_is_due_at_once() -> None:
     items = [kline(BTC, 5), kline(ETH, 1), kline(BTC, 1), kline(BTC, 2), Lost(BTC, at(3), at(5)), kline(BTC, 6)]
-    btc, eth = batches_of(items, LINE, at(9))
+    btc, eth = writing_of(items, LINE, at(9), Claiming()).batches
 
     assert [(r.start_us, r.end_us, r.state, r.row_count) for r in btc.coverage] == [
         (at(3), at(5), State.UNPUBLISHED, 0), (at(1), at(3), State.COMPLETE, 2), (at(5), at(7), State.COMPLETE, 2),
@@ -45,7 +47,7 @@ def test_runs_of_klines_are_complete_and_what_was_lost_is_due_at_once() -> None:
 
 
 def test_what_was_lost_may_come_alone() -> None:
-    [batch] = batches_of([Lost(BTC, at(3), at(5))], LINE, at(9))
+    [batch] = writing_of([Lost(BTC, at(3), at(5))], LINE, at(9), Claiming()).batches
 
     assert batch.rows is None
     assert (batch.start_us, batch.end_us) == (at(3), at(5))
@@ -59,7 +61,7 @@ class Written:
         self.batches: list[Batch] = []
         self.rolled_up = 0
 
-    def write_flush(self, batches: list[Batch], line: LedgerLine) -> WriteResult:
+    def write_flush(self, batches: list[Batch], line: LedgerLine, many: list[ManyRows]) -> WriteResult:
         if self.errors:
             raise self.errors.pop(0)
         self.batches += batches

@@ -5,13 +5,18 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_binance.continuity import UNCOUNTED
 from airflow_provider_binance.market import Market
 from airflow_provider_binance.records import CoverageRange, Series
+from airflow_provider_binance.registry import dataset
+from airflow_provider_binance.rows import ManyRows
 from airflow_provider_binance.stream.buffer import Lost
+from airflow_provider_binance.stream.claiming import Claiming
+from airflow_provider_binance.stream.payloads import columns
 from airflow_provider_binance.stream.rows import rows_of
 from airflow_provider_binance.stream.runs import Claim, Run, joined
 from airflow_provider_binance.stream.spans import Spans
@@ -108,15 +113,37 @@ def test_events_are_claimed_from_flush_to_flush_but_for_what_was_lost() -> None:
     ]  # fmt: skip
 
 
+def came(*trades: tuple[Any, ...]) -> list[ManyRows]:
+    return [ManyRows(dataset("trades"), columns("trades", Market.SPOT), {TRADES: list(trades)})]
+
+
+def by_series(found: dict[Series, list[CoverageRange]]) -> dict[Series, list[tuple[int, ...]]]:
+    return {series: told(ranges) for series, ranges in found.items()}
+
+
 def test_the_ledger_is_told_now_and_then_and_of_what_is_left_in_the_end() -> None:
-    spans = Spans(every_us=1_000)
-    assert told(spans.take(TRADES, rows_of(TRADES, [trade(1, T0), trade(2, T0 + 5)]), [], T0)) == [(1, 5, 0)]
+    claiming = Claiming(every_us=1_000)
+    assert by_series(claiming.take(came(trade(1, T0), trade(2, T0 + 5)), {}, T0)) == {TRADES: [(1, 5, 0)]}
     for at in (2, 3):
-        assert spans.take(TRADES, rows_of(TRADES, [trade(at + 1, T0 + at * 10)]), [], T0 + 1) == []
-    assert told(spans.take(TRADES, rows_of(TRADES, [trade(5, T0 + 40)]), [], T0 + 1_000)) == [(5, 40, 3)]
-    assert spans.take(TRADES, rows_of(TRADES, [trade(6, T0 + 50)]), [], T0 + 1_001) == []
-    assert {series: told(ranges) for series, ranges in spans.rest(T0).items()} == {TRADES: [(40, 50, 1)]}
-    assert spans.rest(T0) == {}
+        assert claiming.take(came(trade(at + 1, T0 + at * 10)), {}, T0 + 1) == {}
+    assert by_series(claiming.take(came(trade(5, T0 + 40)), {}, T0 + 1_000)) == {TRADES: [(5, 40, 3)]}
+    assert claiming.take(came(trade(6, T0 + 50)), {}, T0 + 1_001) == {}
+    assert by_series(claiming.rest(T0)) == {TRADES: [(40, 50, 1)]}
+    assert claiming.rest(T0) == {}
+
+
+def test_the_ledger_is_told_at_once_of_what_was_lost_and_where_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    claiming = Claiming(every_us=10**9)
+    claiming.take(came(trade(1, T0), trade(2, T0 + 5)), {}, T0)
+    assert claiming.take(came(trade(3, T0 + 10)), {}, T0) == {}
+    lost = {TRADES: [Lost(TRADES, T0 + 10, T0 + 31)]}
+    assert by_series(claiming.take(came(trade(5, T0 + 30), trade(6, T0 + 40)), lost, T0)) == {
+        TRADES: [(5, 10, 1), (31, 40, 0)],
+    }  # fmt: skip
+    monkeypatch.setattr("airflow_provider_binance.stream.claiming.MOST_ROWS", 2)
+    assert claiming.take(came(trade(7, T0 + 50), trade(8, T0 + 60)), {}, T0) == {}
+    assert by_series(claiming.take(came(trade(9, T0 + 70)), {}, T0)) == {TRADES: [(40, 70, 3)]}
+    assert claiming.take(came(trade(10, T0 + 80), trade(11, T0 + 90)), {}, T0) == {}
 
 
 def test_of_two_rows_with_one_key_the_first_is_kept() -> None:
