@@ -37,8 +37,8 @@ class Claiming:
     def take(
         self, came: Sequence[ManyRows], lost: Mapping[Series, Sequence[Lost]], now_us: int
     ) -> dict[Series, list[CoverageRange]]:
-        """What is to be told now that these rows came, and that was lost: ranges that are complete, ascending. What was
-        lost comes before the rows behind it."""
+        """What is to be told now that these rows came, and that was lost, as `Spans.take` says it. What was lost comes
+        before the rows behind it."""
         waiting, due_us = self._rows, self._due_us
         due = []
         for many in came:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from airflow_provider_binance.errors import StoreError, StoreUnavailableError
-from airflow_provider_binance.evidence import Evidence, Stretch, hole
 from airflow_provider_binance.market import SECOND_US, Market
 from airflow_provider_binance.records import (
     Batch,
@@ -19,10 +18,9 @@ from airflow_provider_binance.records import (
     Rows,
     Series,
     Source,
-    State,
     WriteResult,
 )
-from airflow_provider_binance.registry import Dataset, dataset
+from airflow_provider_binance.registry import dataset
 from airflow_provider_binance.rows import ManyRows
 from airflow_provider_binance.store.base import Store
 from airflow_provider_binance.stream.buffer import Buffer, Item, Lost
@@ -40,7 +38,6 @@ CLAIM_US = 5 * SECOND_US
 _PAUSE_SECONDS = 1.0
 _LEAST_PAUSE_SECONDS = 0.02
 _HOUR_SECONDS = 3600
-MISSED = "missed by the stream"
 
 
 class Writing(NamedTuple):
@@ -69,13 +66,12 @@ def writing_of(items: Iterable[Item], line: LedgerLine, now_us: int, claiming: C
     klines = {series: rows_of(series, rows) for series, rows in alone.pop("klines", {}).items()}
     # The columns of these are the same in all markets.
     many = [ManyRows(dataset(name), columns(name, Market.SPOT), rows) for name, rows in alone.items()]
-    complete = claiming.take(many, lost, now_us)
+    told = claiming.take(many, lost, now_us)
     batches = []
-    for series in sorted({*klines, *lost, *complete}):
-        entry, holes, own = dataset(series.dataset), lost.get(series, []), klines.get(series)
-        coverage = [_hole(entry, one, now_us) for one in holes] + complete.get(series, [])
+    for series in sorted({*klines, *told}):
+        own, coverage = klines.get(series), told.get(series, [])
         if own is not None:
-            coverage += claiming.spans.take(series, own, holes, now_us)
+            coverage += claiming.spans.take(series, own, (), now_us)
         batches.append(_batch(series, own, line, coverage))
     return Writing(batches, many)
 
@@ -86,13 +82,6 @@ def _batch(series: Series, rows: Rows | None, line: LedgerLine, coverage: Sequen
         starts.append(rows.first_us)
         ends.append(rows.last_us + 1)
     return Batch(dataset(series.dataset), series, min(starts), max(ends), rows, line, coverage)
-
-
-def _hole(entry: Dataset, lost: Lost, now_us: int) -> CoverageRange:
-    evidence = Evidence(note=lost.why or MISSED)
-    if entry.is_streamed_only or lost.is_for_good:
-        return CoverageRange(lost.start_us, lost.end_us, State.UNAVAILABLE, 0, None, None, None, str(evidence), now_us)
-    return hole(Stretch(lost.start_us, lost.end_us, evidence), now_us)
 
 
 class Flusher(threading.Thread):
@@ -157,7 +146,9 @@ class Flusher(threading.Thread):
     def _write(self, items: Sequence[Item]) -> None:
         now_us = self._now_us()
         line = self._line(now_us)
-        self._commit(writing_of(items, line, now_us, self._claiming), line, items)
+        writing = writing_of(items, line, now_us, self._claiming)
+        if any(writing):
+            self._commit(writing, line, items)
 
     def _roll_up(self) -> None:
         """Once an hour, make one line of the ledger of those that the hour's flushes left."""

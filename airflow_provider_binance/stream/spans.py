@@ -1,23 +1,26 @@
 """What of the time line a stream has brought whole, told flush by flush. Pure but for what it remembers.
 
-Klines tell it themselves: each is a range. Ticks tell it by their ids (`runs`). Other events do not tell: what was
-received is claimed from one flush to the next, but for what is said to be lost.
+Klines tell it themselves: each is a range. Ticks tell it by their ids (`runs`). Other events do not tell: the time
+between them is claimed, but for what is said to be lost (`seen`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
+from airflow_provider_binance.evidence import Evidence, Stretch, hole
 from airflow_provider_binance.market import INTERVALS
 from airflow_provider_binance.records import CoverageRange, Rows, Series, State
 from airflow_provider_binance.registry import Continuity, dataset
 from airflow_provider_binance.stream.buffer import Lost
 from airflow_provider_binance.stream.runs import Claim, Run, joined
+from airflow_provider_binance.stream.seen import Seen
+
+MISSED = "missed by the stream"
 
 
 class Spans:
@@ -25,21 +28,23 @@ class Spans:
 
     def __init__(self) -> None:
         self._runs: dict[Series, list[Run]] = {}
-        self._ends: dict[Series, int] = {}
+        self._seen: dict[Series, Seen] = {}
 
-    def take(self, series: Series, rows: Rows | None, lost: Iterable[Lost], now_us: int) -> list[CoverageRange]:
-        """The ranges that are complete with `rows` (None or at least one), and were not told before; ascending.
+    def take(self, series: Series, rows: Rows | None, lost: Sequence[Lost], now_us: int) -> list[CoverageRange]:
+        """What is to be told with `rows` (None or at least one): what is lost, then what is complete and was not told
+        before, each ascending.
 
         `lost` is what the sequences of the series say was not received; it comes before the rows behind it.
         """
+        times = rows.times_us() if rows is not None else ()
         match dataset(series.dataset).continuity:
             case Continuity.GRID:
-                return [_range(claim, now_us) for claim in _of_grid(series, rows.times_us() if rows else ())]
+                claims = _of_grid(series, times)
             case Continuity.ID:
-                claims = self._of_ids(series, rows) if rows else []
+                claims = self._of_ids(series, rows) if rows is not None else []
             case Continuity.NONE:
-                claims = self._of_events(series, rows.times_us() if rows else (), lost)
-        return [_range(claim, now_us) for claim in claims]
+                claims, lost = self._seen.setdefault(series, Seen()).take(sorted(times), lost)
+        return [*(_hole(one, now_us) for one in lost), *(_range(claim, now_us) for claim in claims)]
 
     def _of_ids(self, series: Series, rows: Rows) -> list[Claim]:
         ticks: list[Any] = sorted(map(_id_and_time(series.dataset, rows.columns), rows.tuples()))
@@ -49,21 +54,6 @@ class Spans:
             cuts = [at for at, (a, b) in enumerate(pairwise(ticks), 1) if b[0] != a[0] + 1]
             fresh = [Run.of(ticks[low:high]) for low, high in pairwise([0, *cuts, len(ticks)])]
         self._runs[series], claims = joined(self._runs.get(series, []), fresh)
-        return claims
-
-    def _of_events(self, series: Series, times: Sequence[int], lost: Iterable[Lost]) -> list[Claim]:
-        holes = sorted((one.start_us, one.end_us) for one in lost)
-        claims = []
-        if times:
-            at, end_us = min(self._ends.get(series, times[0]), times[0]), times[-1] + 1
-            for hole_us, behind_us in [*holes, (end_us, end_us)]:
-                until_us = min(hole_us, end_us)
-                if at < until_us:
-                    claims.append(Claim(at, until_us, bisect_left(times, until_us) - bisect_left(times, at)))
-                at = max(at, behind_us)
-            holes.append((times[0], end_us))
-        if holes:
-            self._ends[series] = max(self._ends.get(series, 0), *(behind_us for _, behind_us in holes))
         return claims
 
 
@@ -76,6 +66,14 @@ def _id_and_time(name: str, columns: tuple[str, ...]) -> Callable[[Any], Any]:
 def _range(claim: Claim, now_us: int) -> CoverageRange:
     start_us, end_us, count, first_id, last_id = claim
     return CoverageRange(start_us, end_us, State.COMPLETE, count, first_id, last_id, checked_at_us=now_us)
+
+
+def _hole(lost: Lost, now_us: int) -> CoverageRange:
+    """What was lost is due at once where REST or the archive may have it; else it is `unavailable`."""
+    evidence = Evidence(note=lost.why or MISSED)
+    if dataset(lost.series.dataset).is_streamed_only or lost.is_for_good:
+        return CoverageRange(lost.start_us, lost.end_us, State.UNAVAILABLE, 0, None, None, None, str(evidence), now_us)
+    return hole(Stretch(lost.start_us, lost.end_us, evidence), now_us)
 
 
 def _of_grid(series: Series, opens: Sequence[int]) -> list[Claim]:

@@ -34,8 +34,8 @@ NO_OTHER_SOURCE = "no other source has it"
 class _Line:
     """One series: its state machine, and what stands between it and the buffer.
 
-    `last` was passed on last; `held` came behind a hole that is open. `covered_us`: where the stored ones end, until
-    the first record comes; `begun_us` is when it was begun.
+    `last` was passed on last; `held` came behind a hole that is open. `covered_us`: where the stored ones end;
+    `begun_us` is when it was begun, `is_first` until the first record comes.
     """
 
     sequence: sequences.Sequence
@@ -43,6 +43,8 @@ class _Line:
     is_numbered: bool
     begun_us: int
     covered_us: int | None = None
+    is_streamed_only: bool = False
+    is_first: bool = True
     is_asked: bool = False
     last: Record | None = None
     held: list[Record] = field(default_factory=list)
@@ -90,7 +92,8 @@ class Taking:
         covered_us = max((each.end_us for each in known if each.state is State.COMPLETE), default=None)
         sequence, entry = sequence_of(series), dataset(series.dataset)
         place = columns(series.dataset, Market(series.market)).index(entry.time_column)
-        line = self._lines[series] = _Line(sequence, place, entry.continuity is Continuity.ID, now_us, covered_us)
+        is_numbered = entry.continuity is Continuity.ID
+        line = self._lines[series] = _Line(sequence, place, is_numbered, now_us, covered_us, entry.is_streamed_only)
         if isinstance(sequence, KeySequence) and series.interval:
             opened = INTERVALS[series.interval].floor(now_us)
             self._grids[series] = sequence
@@ -98,6 +101,8 @@ class Taking:
             line.covered_us = None
             if covered_us is not None and covered_us < opened:
                 self._put([self._lost(Lost(series, covered_us, opened, WAS_AWAY))])
+        if line.is_streamed_only:  # what an earlier run received and could not tell of any more
+            self._put([self._lost(_gone_for_good(series, *hole, WAS_AWAY)) for hole in holes(known, now_us)])
         self.ask_holes(series, known, now_us)
 
     def ask_holes(self, series: Series, known: Iterable[CoverageRange], now_us: int) -> None:
@@ -125,8 +130,8 @@ class Taking:
             if line is None or verdict is Verdict.STALE:
                 self.stale += 1
                 continue
-            if line.covered_us is not None:
-                fresh += self._first(record, line, line.covered_us)
+            if line.is_first:
+                fresh += self._first(record, line)
             if verdict is Verdict.GAP:
                 if line.is_numbered:
                     self._open_since.setdefault(record.series, at)
@@ -161,7 +166,7 @@ class Taking:
                 grid.pass_over(late_us)
                 self._ask(Urgency.LIVE, series, first_us, late_us)
         for series, line in self._lines.items():
-            if line.covered_us is None or line.is_asked or now_us < line.begun_us + _PATIENCE_US:
+            if not line.is_first or line.covered_us is None or line.is_asked or now_us < line.begun_us + _PATIENCE_US:
                 continue
             line.is_asked = True
             if line.is_numbered and line.covered_us < line.begun_us:
@@ -205,18 +210,24 @@ class Taking:
         low_us, high_us = line.time_us(line.last) + 1, line.time_us(record)
         if low_us >= high_us:
             return []
-        return [self._lost(Lost(record.series, low_us, high_us, f"{MISSED}; {NO_OTHER_SOURCE}", is_for_good=True))]
+        return [self._lost(_gone_for_good(record.series, low_us, high_us, MISSED))]
 
-    def _first(self, record: Record, line: _Line, covered_us: int) -> list[Item]:
-        """What lies between a series' first record and what was there before."""
-        line.covered_us = None
+    def _first(self, record: Record, line: _Line) -> list[Item]:
+        """What lies between a series' first record and what was there before.
+
+        Of what only streams bring it is told in any case that something does: a spool may have more of the series than
+        the ledger knows.
+        """
+        line.is_first = False
         at_us = line.time_us(record)
-        if covered_us >= at_us:
-            return []
-        if line.is_numbered:
-            return [self._lost(Lost(record.series, covered_us, at_us + 1, WAS_AWAY))]
-        why = f"{WAS_AWAY}; {NO_OTHER_SOURCE}"
-        return [self._lost(Lost(record.series, covered_us, at_us, why, is_for_good=True))]
+        since_us = at_us if line.covered_us is None else min(line.covered_us, at_us)
+        is_behind = since_us < at_us
+        if line.is_streamed_only:
+            lost = _gone_for_good(record.series, since_us, at_us, WAS_AWAY)
+            return [self._lost(lost) if is_behind else lost]
+        if is_behind and line.is_numbered:
+            return [self._lost(Lost(record.series, since_us, at_us + 1, WAS_AWAY))]
+        return []
 
     def _lost(self, lost: Lost) -> Lost:
         """Count and tell a loss, and have it filled if that can be."""
@@ -227,6 +238,10 @@ class Taking:
         if not lost.is_for_good:
             self._ask(Urgency.REPAIR, lost.series, lost.start_us, lost.end_us)
         return lost
+
+
+def _gone_for_good(series: Series, start_us: int, end_us: int, why: str) -> Lost:
+    return Lost(series, start_us, end_us, f"{why}; {NO_OTHER_SOURCE}", is_for_good=True)
 
 
 def _id(record: Record) -> int:

@@ -103,13 +103,11 @@ def test_trades_of_one_instant_that_two_flushes_bring() -> None:
     assert told(spans.take(TRADES, late, [], T0)) == [(9, 21, 3)]
 
 
-def test_events_are_claimed_from_flush_to_flush_but_for_what_was_lost() -> None:
-    spans = Spans()
-    assert told(spans.take(MARKS, rows_of(MARKS, [mark(T0), mark(T0 + 10)]), [], T0)) == [(0, 11, 2)]
-    assert told(spans.take(MARKS, rows_of(MARKS, [mark(T0 + 20)]), [], T0)) == [(11, 21, 1)]
+def test_of_events_it_is_told_what_was_lost_and_then_what_is_complete() -> None:
+    """See `test_seen`."""
     lost = [Lost(MARKS, T0 + 31, T0 + 50)]
-    assert told(spans.take(MARKS, rows_of(MARKS, [mark(T0 + 30), mark(T0 + 50)]), lost, T0)) == [
-        (21, 31, 1), (50, 51, 1),
+    assert told(Spans().take(MARKS, rows_of(MARKS, [mark(T0 + 20), mark(T0 + 30), mark(T0 + 50)]), lost, T0)) == [
+        (31, 50, 0), (20, 31, 2),
     ]  # fmt: skip
 
 
@@ -138,7 +136,7 @@ def test_the_ledger_is_told_at_once_of_what_was_lost_and_where_too_much_waits(mo
     assert claiming.take(came(trade(3, T0 + 10)), {}, T0) == {}
     lost = {TRADES: [Lost(TRADES, T0 + 10, T0 + 31)]}
     assert by_series(claiming.take(came(trade(5, T0 + 30), trade(6, T0 + 40)), lost, T0)) == {
-        TRADES: [(5, 10, 1), (31, 40, 0)],
+        TRADES: [(10, 31, 0), (5, 10, 1), (31, 40, 0)],
     }  # fmt: skip
     monkeypatch.setattr("airflow_provider_binance.stream.claiming.MOST_ROWS", 2)
     assert claiming.take(came(trade(7, T0 + 50), trade(8, T0 + 60)), {}, T0) == {}

@@ -1,0 +1,87 @@
+"""`Seen`: of a series whose records do not tell by ids what is lacking, the times that it was seen whole. Pure.
+
+From one record to the next nothing is missing, unless something is said to be lost between them. The last seconds are
+claimed with what comes behind them: the next flush may bring more of an instant, or what was overtaken, and a process
+that is killed before brings nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from airflow_provider_binance.continuity import UNCOUNTED
+from airflow_provider_binance.market import SECOND_US
+from airflow_provider_binance.stream.buffer import Lost
+from airflow_provider_binance.stream.runs import Claim
+
+#: Nothing is so late. Connections that overlap differ by less.
+SETTLED_US = 5 * SECOND_US
+#: So many losses of a series are remembered, the newest: a late record that lies in one does not fill it.
+MOST_LOSSES = 64
+
+
+class Seen:
+    """One series, flush by flush. What lies before `_at_us` is claimed or lost, the records of `_waiting` are not."""
+
+    def __init__(self) -> None:
+        self._at_us = 0
+        self._waiting: list[int] = []
+        self._losses: deque[tuple[int, int]] = deque()
+        #: Of what was before that nothing is known here.
+        self._since_us: int | None = None
+
+    def take(self, times: Sequence[int], lost: Iterable[Lost]) -> tuple[list[Claim], list[Lost]]:
+        """What is claimed with records of these times, ascending, and what is lost.
+
+        A loss begins behind the last record before it, wherever it is said to begin: what somebody else left in a
+        spool says nothing of the time from then on.
+        """
+        if self._since_us is None and times:
+            self._since_us = self._at_us = times[0]
+        first = bisect_left(times, self._at_us)
+        claims = self._late(times[:first])
+        self._waiting = sorted([*self._waiting, *times[first:]])
+        told = []
+        for loss in sorted(lost, key=_bounds):
+            if before := bisect_left(self._waiting, loss.start_us):
+                end_us = self._waiting[before - 1] + 1
+                claims += self._claim(end_us)
+                loss = loss._replace(start_us=end_us)
+            told.append(loss)
+            self._lose(loss)
+        if self._waiting:
+            claims += self._claim(self._waiting[-1] - SETTLED_US)
+        return claims, [loss for loss in told if loss.start_us < loss.end_us]
+
+    def _claim(self, end_us: int) -> list[Claim]:
+        """Nothing is missing from where it was claimed last to `end_us`."""
+        if end_us <= self._at_us:
+            return []
+        count = bisect_left(self._waiting, end_us)
+        claim = Claim(self._at_us, end_us, count)
+        self._at_us, self._waiting = end_us, self._waiting[count:]
+        return [claim]
+
+    def _late(self, times: Iterable[int]) -> list[Claim]:
+        """Of instants that were claimed, that they have more records; what was lost stays lost."""
+        since_us = self._since_us or 0
+        return [
+            Claim(at_us, at_us + 1, UNCOUNTED)
+            for at_us in sorted(set(times))
+            if at_us >= since_us and not any(start_us <= at_us < end_us for start_us, end_us in self._losses)
+        ]
+
+    def _lose(self, loss: Lost) -> None:
+        self._at_us = max(self._at_us, loss.end_us)
+        self._waiting = self._waiting[bisect_left(self._waiting, self._at_us) :]
+        if self._since_us is None:
+            self._since_us = self._at_us
+        self._losses.append((loss.start_us, loss.end_us))
+        if len(self._losses) > MOST_LOSSES:
+            self._since_us = max(self._since_us, self._losses.popleft()[1])
+
+
+def _bounds(loss: Lost) -> tuple[int, int]:
+    return loss.start_us, loss.end_us
