@@ -142,10 +142,9 @@ class Dataset:
     def refuse_streamed(self, verb: str) -> None:
         """Raise InputError for a dataset that only streams bring: there is nothing to `verb` it from."""
         if self.is_streamed_only:
-            loaded = " ".join(entry.name for entry in datasets() if not entry.is_streamed_only)
             raise InputError(
                 f"dataset {self.name} comes from streams only, so that there is nothing to {verb} it from: use "
-                f"`binance-ingest stream`. It takes: {loaded}",
+                f"`binance-ingest stream`. It takes: {' '.join(loadable())}",
                 argument="dataset",
             )
 
@@ -391,6 +390,11 @@ _DATASETS: dict[str, Dataset] = {
 def datasets() -> tuple[Dataset, ...]:
     """All registered datasets, in the order of their numbers."""
     return tuple(sorted(_DATASETS.values(), key=lambda dataset: dataset.number))
+
+
+def loadable() -> tuple[str, ...]:
+    """The names of those that archive or REST bring."""
+    return tuple(entry.name for entry in datasets() if not entry.is_streamed_only)
 
 
 def dataset(name: str) -> Dataset:

@@ -1,7 +1,8 @@
-"""The universe: which symbols of which markets are loaded, at which intervals, since when; and its cut into chunks.
+"""The universe: which symbols of which markets are loaded, which datasets of them, since when; and its cut into chunks.
 
-As JSON: market → list of entries of `symbols` (names or patterns such as `*USDT`), `intervals` and optionally `since`
-(any window text: `2024-01-01`, `2024-01`, `listing`, an ISO time with offset).
+As JSON: market → list of entries of `symbols` (names or patterns such as `*USDT`), `datasets` (without it `klines`),
+`intervals` where one of these has them, and optionally `since` (any window text: `2024-01-01`, `2024-01`, `listing`, an
+ISO time with offset).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import Any
 from airflow_provider_binance.errors import ConfigError, InputError
 from airflow_provider_binance.market import INTERVALS, Market, iso, parse_interval
 from airflow_provider_binance.records import Series
+from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.registry import datasets as all_datasets
+from airflow_provider_binance.registry import loadable
 from airflow_provider_binance.texts import listed
 from airflow_provider_binance.windows import LISTING, Instant, Marker, parse_instant
 
@@ -25,17 +29,22 @@ _SERIES_SECONDS = 0.005
 #: A chunk below this is not worth the start of a task, which takes 2–3 s.
 _LEAST_CHUNK_SECONDS = 15.0
 
+_KEYS = ("symbols", "datasets", "intervals", "since")
 _ORDER = {name: at for at, name in enumerate(("", *INTERVALS))}
 
 
 @dataclass(frozen=True, slots=True)
 class UniverseEntry:
-    """Symbols or patterns of one market at some intervals; `since` is a window text, or None for "no bound"."""
+    """Symbols or patterns of one market, and a dataset of them, at some intervals if it has any.
+
+    `since` is a window text, or None for "no bound".
+    """
 
     market: str
     symbols: tuple[str, ...]
     intervals: tuple[str, ...]
     since: str | None = None
+    dataset: str = "klines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,8 @@ def parse_universe(value: Any, *, source: str) -> tuple[UniverseEntry, ...]:
     """The entries that `value`, a mapping or its JSON text, describes; `source` is what errors call it.
 
     Raises:
-        ConfigError: malformed, empty, or with an unknown market, interval or `since`; the message shows an example.
+        ConfigError: malformed, empty, or with an unknown market, dataset, interval or `since`; the message shows an
+            example.
     """
     if isinstance(value, str):
         try:
@@ -72,7 +82,8 @@ def parse_universe(value: Any, *, source: str) -> tuple[UniverseEntry, ...]:
             raise _wrong(source, str(error)) from None
         if not isinstance(given, list):
             raise _wrong(source, f"{name!r} must hold a list of entries")
-        entries += [_entry(market, entry, f"{source}: {name}[{at}]") for at, entry in enumerate(given)]
+        for at, entry in enumerate(given):
+            entries += _entries(market, entry, f"{source}: {name}[{at}]")
     if not entries:
         raise _wrong(source, "is empty")
     return tuple(entries)
@@ -87,31 +98,44 @@ def universe_of_settings(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return {market: [{"symbols": symbols, "intervals": intervals}] for market in markets}
 
 
-def entry_of_form(params: Mapping[str, Any]) -> UniverseEntry:
-    """The entry that the form of `binance_backfill` describes: `market`, `symbols` and `more_symbols`, `intervals`.
+def entries_of_form(params: Mapping[str, Any]) -> tuple[UniverseEntry, ...]:
+    """What the form of `binance_backfill` describes: `market`, `symbols` and `more_symbols`, `datasets`, `intervals`.
+
+    Its intervals are those of klines, and there from the start: where only ticks are chosen they say nothing.
 
     Raises:
-        InputError: no symbol, or an unknown market or interval.
+        InputError: no symbol, no interval for klines, or an unknown market, dataset or interval.
     """
     market = Market.parse(params["market"])
     symbols = _texts(params.get("symbols")) + _texts(params.get("more_symbols"))
     if not symbols:
         raise InputError("no symbol is given: choose some in symbols, or write names or patterns into more_symbols")
+    datasets = parse_datasets(_texts(params.get("datasets")))
     intervals = [parse_interval(name, market).name for name in _texts(params.get("intervals"))]
-    if not intervals:
+    if not intervals and any(registered(name).has_interval for name in datasets):
         raise InputError("no interval is given: choose at least one, such as 1h")
-    return UniverseEntry(market.value, tuple(dict.fromkeys(symbols)), tuple(dict.fromkeys(intervals)))
+    return _by_dataset(market, datasets, symbols, intervals)
+
+
+def parse_datasets(names: Iterable[str]) -> tuple[str, ...]:
+    """The datasets that are named, klines if none is; raises InputError with the accepted ones for any other."""
+    for name in names:
+        if name not in loadable():
+            if any(name == entry.name for entry in all_datasets()):
+                registered(name).refuse_streamed("load")
+            raise InputError(f"unknown dataset {name!r}; accepted: {' '.join(loadable())}", argument="datasets")
+    return tuple(dict.fromkeys(names)) or ("klines",)
 
 
 def cut(planned: Iterable[PlannedSeries], *, most: int = 16) -> list[dict[str, Any]]:
     """The series in chunks of about equal planned cost, each the arguments of one load.
 
-    A load takes one market, one window and the same intervals for all its symbols, so series that differ in these
+    A load takes one market, dataset, window and the same intervals for all its symbols, so series that differ in these
     never share a chunk; where that alone makes more than `most` chunks, there are that many. Series that go on from
     where their coverage ends share their window. A symbol named twice is loaded once, over the wider window.
 
     Returns:
-        JSON-ready `{market, symbols, intervals, start, end}`, dearest first.
+        JSON-ready `{market, dataset, symbols, intervals, start, end}`, dearest first.
     """
     wanted: dict[tuple[str, str, str], dict[str, PlannedSeries]] = {}
     for one in planned:
@@ -131,36 +155,51 @@ def cut(planned: Iterable[PlannedSeries], *, most: int = 16) -> list[dict[str, A
             groups.setdefault((market, dataset, intervals, *window), []).append((cost, symbol))
     chunks: list[tuple[float, dict[str, Any]]] = []
     counts = _counts([sum(cost for cost, _ in group) for group in groups.values()], [*map(len, groups.values())], most)
-    for ((market, _, intervals, start, end_us), group), count in zip(groups.items(), counts, strict=True):
+    for ((market, dataset, names, start, end_us), group), count in zip(groups.items(), counts, strict=True):
         bins: list[tuple[float, list[str]]] = [(0.0, []) for _ in range(count)]
         for cost, symbol in sorted(group, key=lambda pair: (-pair[0], pair[1])):
             lightest = min(range(count), key=lambda at: (bins[at][0], len(bins[at][1])))
             bins[lightest] = (bins[lightest][0] + cost, [*bins[lightest][1], symbol])
-        window_of = {"start": _start_text(start), "end": iso(end_us)}
-        chunks += [
-            (cost, {"market": market, "symbols": sorted(symbols), "intervals": list(intervals), **window_of})
-            for cost, symbols in bins
-        ]
+        what = {"market": market, "dataset": dataset}
+        shared = {"intervals": [*filter(None, names)], "start": _start_text(start), "end": iso(end_us)}
+        chunks += [(cost, {**what, "symbols": sorted(symbols), **shared}) for cost, symbols in bins]
     return [chunk for _, chunk in sorted(chunks, key=lambda pair: -pair[0])]
 
 
-def _entry(market: Market, given: Any, where: str) -> UniverseEntry:
+def _entries(market: Market, given: Any, where: str) -> tuple[UniverseEntry, ...]:
     if not isinstance(given, Mapping):
         raise _wrong(where, "is not an object with symbols and intervals")
-    if unknown := sorted(set(map(str, given)) - {"symbols", "intervals", "since"}):
-        raise _wrong(where, f"has unknown keys: {', '.join(unknown)}; accepted: symbols, intervals, since")
+    if unknown := sorted(set(map(str, given)) - set(_KEYS)):
+        raise _wrong(where, f"has unknown keys: {', '.join(unknown)}; accepted: {', '.join(_KEYS)}")
     symbols, intervals = _texts(given.get("symbols")), _texts(given.get("intervals"))
     if not symbols:
         raise _wrong(where, "names no symbols")
-    if not intervals:
-        raise _wrong(where, "names no intervals (timeframes, in a connection's extras)")
+    if given.get("datasets") is not None and not _texts(given["datasets"]):
+        raise _wrong(where, f"names no datasets; accepted: {' '.join(loadable())} (without the key: klines)")
     since = given.get("since")
     try:
-        names = tuple(dict.fromkeys(parse_interval(name, market).name for name in intervals))
+        datasets = parse_datasets(_texts(given.get("datasets")))
+        names = [parse_interval(name, market).name for name in intervals]
         parse_instant(since, now_us=lambda: 0, name="since")
     except InputError as error:
         raise _wrong(where, str(error)) from None
-    return UniverseEntry(market.value, tuple(dict.fromkeys(symbols)), names, str(since) if since else None)
+    with_intervals = any(registered(name).has_interval for name in datasets)
+    if with_intervals and not names:
+        raise _wrong(where, "names no intervals (timeframes, in a connection's extras)")
+    if names and not with_intervals:
+        raise _wrong(where, f"names intervals, and {' '.join(datasets)} has none: leave {' '.join(names)} out")
+    return _by_dataset(market, datasets, symbols, names, str(since) if since else None)
+
+
+def _by_dataset(
+    market: Market, datasets: Iterable[str], symbols: Iterable[str], intervals: Iterable[str], since: str | None = None
+) -> tuple[UniverseEntry, ...]:
+    """An entry for each dataset, with intervals where it has any."""
+    symbols, intervals = tuple(dict.fromkeys(symbols)), tuple(dict.fromkeys(intervals))
+    return tuple(
+        UniverseEntry(market.value, symbols, intervals if registered(name).has_interval else (), since, name)
+        for name in datasets
+    )
 
 
 def _texts(value: Any) -> list[str]:

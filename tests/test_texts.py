@@ -12,7 +12,7 @@ from airflow_provider_binance.errors import InputError
 from airflow_provider_binance.task_arguments import texts
 from airflow_provider_binance.tasks import names_of
 from airflow_provider_binance.texts import listed
-from airflow_provider_binance.universe import entry_of_form, universe_of_settings
+from airflow_provider_binance.universe import entries_of_form, universe_of_settings
 
 BOTH = ["BTCUSDT", "币安人生USDT"]
 SPELLINGS = [
@@ -47,7 +47,7 @@ def test_every_spelling_is_read_alike_everywhere(given: Any):
     assert names_of(given) == BOTH
     universe = universe_of_settings({"symbols": given, "timeframes": "1h"})
     assert universe == {"spot": [{"symbols": BOTH, "intervals": ["1h"]}]}
-    assert list(entry_of_form({"market": "spot", "symbols": given, "intervals": "1h"}).symbols) == BOTH
+    assert list(entries_of_form({"market": "spot", "symbols": given, "intervals": "1h"})[0].symbols) == BOTH
     words = [given] if isinstance(given, str) else [str(name or " ") for name in given]
     arguments = parser_for(()).parse_args(["load", "--symbol", *words])
     assert arguments.symbol == BOTH

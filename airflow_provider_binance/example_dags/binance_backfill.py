@@ -11,13 +11,14 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from airflow_provider_binance.example_dags.planning import MAP_INDEX_TEMPLATE, default_args
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.operators.binance import BinanceLoadOperator
+from airflow_provider_binance.registry import loadable
 
 DOC = """
 ### Binance, any window by hand
 
-Trigger it, fill in the form: it loads what the ingest database lacks of `[start, end)`, from the archive where that is
-cheaper, else by REST. Start again whenever you like: what is there is not fetched again. With `dry_run` the first task
-logs the plan and its cost, and nothing is loaded.
+Trigger it, fill in the form: it loads the klines, aggregate trades or trades that the ingest database lacks of
+`[start, end)`, from the archive where that is cheaper, else by REST. Start again whenever you like: what is there is
+not fetched again. With `dry_run` the first task logs the plan and its cost, and nothing is loaded.
 """
 
 #: Offered in the form; the field below takes any other symbol.
@@ -47,8 +48,21 @@ def form(symbols: list[str]) -> dict[str, Param]:
             title="More symbols",
             description="Names or patterns such as *USDT, separated by commas or blanks",
         ),
+        "datasets": Param(
+            ["klines"],
+            type=["array", "null"],
+            items={"type": "string"},
+            examples=list(loadable()),
+            title="Datasets",
+            description="klines, agg_trades (aggregate trades), trades; empty: klines",
+        ),
         "intervals": Param(
-            ["1h"], type="array", minItems=1, items={"type": "string"}, examples=list(INTERVALS), title="Intervals"
+            ["1h"],
+            type=["array", "null"],
+            items={"type": "string"},
+            examples=list(INTERVALS),
+            title="Intervals",
+            description="Of klines; the other datasets have none, and pass this over",
         ),
         "start": Param(
             None,
@@ -113,13 +127,13 @@ def make_backfill_dag(
             """Plan what the form asks for, publish the plan as XCom `plan`, and cut it into chunks."""
             from airflow_provider_binance.example_dags.planning import describe, plan_window
             from airflow_provider_binance.hooks.binance import BinanceHook
-            from airflow_provider_binance.universe import cut, entry_of_form
+            from airflow_provider_binance.universe import cut, entries_of_form
 
             context = get_current_context()
             params = context["params"]
-            entry = entry_of_form(params)
+            entries = entries_of_form(params)
             with closing(BinanceHook(binance_conn_id, store_conn_id=store_conn_id)) as hook:
-                planned, reports = plan_window(hook, [entry], params["start"], params["end"], source=params["source"])
+                planned, reports = plan_window(hook, entries, params["start"], params["end"], source=params["source"])
             context["ti"].xcom_push("plan", describe(reports))
             return [] if params["dry_run"] else cut(planned, most=most_chunks)
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context, task
 
-from airflow_provider_binance.example_dags.planning import SYMBOLS_INDEX_TEMPLATE, default_args
+from airflow_provider_binance.example_dags.planning import MAP_INDEX_TEMPLATE, default_args
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.operators.binance import BinanceRepairOperator, BinanceVerifyOperator
+from airflow_provider_binance.registry import loadable
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier
@@ -21,8 +22,9 @@ DOC = """
 
 For every series that the ingest database has: asks again for what no source could give yet and is due, fills holes and
 rows that were lost behind the ledger's back, and confirms from the archive what rests on REST alone. Then it verifies:
-rows against the ledger and their own rules, minutes against longer intervals. What remains open fails the task
-`verify`, so that a notifier can tell. Triggered by hand it can be narrowed, and compare every row with Binance.
+rows against the ledger and their own rules, minutes against longer intervals, ticks by their ids. What remains open
+fails the task `verify`, so that a notifier can tell. Triggered by hand it can be narrowed, and compare every row with
+Binance.
 """
 
 
@@ -38,9 +40,13 @@ def form() -> dict[str, Param]:
             "", type=["string", "null"], title="Symbols",
             description="Names or patterns such as *USDT of what is stored, separated by commas; empty: all",
         ),
+        "datasets": Param(
+            None, type=["array", "null"], items={"type": "string"}, examples=list(loadable()), title="Datasets",
+            description="Empty: all",
+        ),
         "intervals": Param(
             None, type=["array", "null"], items={"type": "string"}, examples=list(INTERVALS), title="Intervals",
-            description="Empty: all",
+            description="Of klines; with datasets empty only klines are looked at then. Empty: all",
         ),
         "start": Param(None, **instant, title="Start", description="With UTC offset; empty: all that is covered"),
         "end": Param(None, **instant, title="End", description="With UTC offset; empty: all that is covered"),
@@ -110,18 +116,18 @@ def make_gap_repair_dag(
                     hook,
                     market=params["market"],
                     symbols=params["symbols"],
+                    datasets=params["datasets"],
                     intervals=params["intervals"],
                     most=most_chunks,
                 )
 
         shared = {
-            "intervals": "{{ params.intervals }}",
             "start": "{{ params.start }}",
             "end": "{{ params.end }}",
             "binance_conn_id": binance_conn_id,
             "store_conn_id": store_conn_id,
             "pool": pool,
-            "map_index_template": SYMBOLS_INDEX_TEMPLATE,
+            "map_index_template": MAP_INDEX_TEMPLATE,
         }
         chunks = stored()
         repaired = BinanceRepairOperator.partial(task_id="repair", early="{{ params.early }}", **shared).expand_kwargs(

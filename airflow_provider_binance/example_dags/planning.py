@@ -9,8 +9,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import INTERVALS, Market, from_us, iso, to_us
+from airflow_provider_binance.market import Market, from_us, grid_of, iso, to_us
 from airflow_provider_binance.records import SETTLED, Series
+from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.task_arguments import texts
 from airflow_provider_binance.universe import PlannedSeries, UniverseEntry
 from airflow_provider_binance.windows import EARLIEST_US, LATEST_US, LISTING, Instant, Marker, parse_instant
 
@@ -22,12 +24,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How a mapped task is called in the UI, by its market and symbols, and how a load is, by its intervals too.
-SYMBOLS_INDEX_TEMPLATE = (
+#: How a mapped task is called in the UI, by its market and symbols, and by its intervals or dataset too.
+MAP_INDEX_TEMPLATE = (
     "{{ task.market }} {{ task.symbols[:3] | join(' ') }}{{ ' +%d' % (task.symbols | length - 3) "
-    "if task.symbols | length > 3 else '' }}"
+    "if task.symbols | length > 3 else '' }} {{ (task.intervals or [task.dataset]) | join(' ') }}"
 )
-MAP_INDEX_TEMPLATE = f"{SYMBOLS_INDEX_TEMPLATE} {{{{ task.intervals | join(' ') }}}}"
 #: Series that a dry run logs and returns one by one; the totals count all.
 _MOST_SERIES = 100
 
@@ -69,14 +70,14 @@ def plan_window(
         end_us = parse_instant(end, now_us=now_us, name="end")
         since = parse_instant(entry.since, now_us=now_us, name="since")
         by_start: dict[Instant, list[str]] = {}
-        for interval in entry.intervals:
-            first = INTERVALS[interval].floor(asked) if by_close and isinstance(asked, int) else asked
+        for interval in entry.intervals or ("",):
+            first = grid_of(interval).floor(asked) if by_close and isinstance(asked, int) else asked
             by_start.setdefault(_later(first, since), []).append(interval)
         for first, intervals in by_start.items():
             if first == since and isinstance(first, int) and isinstance(end_us, int) and first >= end_us:
                 _tell_left_out(entry, end_us)
                 continue
-            part = replace(entry, intervals=tuple(intervals))
+            part = replace(entry, intervals=tuple(filter(None, intervals)))
             report = _plan(hook, part, first, end, arguments)
             planned += _planned(report, first, end_us if isinstance(end_us, int) else None)
             reports.append(report)
@@ -150,7 +151,8 @@ def _last_midnight_us(hook: BinanceHook, market: str) -> int:
 def _plan(hook: BinanceHook, entry: UniverseEntry, start: Instant, end: Any, arguments: dict[str, Any]) -> PlanReport:
     symbols, intervals = list(entry.symbols), list(entry.intervals)
     begin = from_us(start) if isinstance(start, int) else start.value if isinstance(start, Marker) else None
-    return hook.plan(market=entry.market, symbols=symbols, intervals=intervals, start=begin, end=end, **arguments)
+    arguments = {"dataset": entry.dataset, "intervals": intervals, "start": begin, "end": end, **arguments}
+    return hook.plan(market=entry.market, symbols=symbols, **arguments)
 
 
 def _plan_parts(
@@ -161,9 +163,9 @@ def _plan_parts(
     covered = _covered(hook, [plan.series for plan in whole.plans])
     new = tuple(plan for plan in whole.plans if plan.series not in covered)
     parts: list[tuple[Instant, PlanReport]] = [(since, replace(whole, plans=new))]
-    for interval in entry.intervals:
+    for interval in entry.intervals or ("",):
         if symbols := tuple(sorted(series.symbol for series in covered if series.interval == interval)):
-            part = replace(entry, symbols=symbols, intervals=(interval,))
+            part = replace(entry, symbols=symbols, intervals=tuple(filter(None, [interval])))
             parts.append((None, _plan(hook, part, None, end, arguments)))
     return parts
 
@@ -193,7 +195,10 @@ def _planned(report: PlanReport, start: Instant, end_us: int | None) -> list[Pla
 
 
 def _tell_left_out(entry: UniverseEntry, end_us: int) -> None:
-    log.info("Left out %s %s: since %s is not before %s", entry.market, entry.symbols, entry.since, iso(end_us))
+    log.info(
+        "Left out %s %s %s: since %s is not before %s",
+        entry.market, entry.dataset, entry.symbols, entry.since, iso(end_us),
+    )  # fmt: skip
 
 
 def _later(first: Instant, since: Instant) -> Instant:
@@ -208,28 +213,41 @@ def _now_us(hook: BinanceHook, market: str) -> Callable[[], int]:
 
 
 def stored_chunks(
-    hook: BinanceHook, *, market: Any = None, symbols: Any = None, intervals: Any = None, most: int = 16
+    hook: BinanceHook,
+    *,
+    market: Any = None,
+    symbols: Any = None,
+    datasets: Any = None,
+    intervals: Any = None,
+    most: int = 16,
 ) -> list[dict[str, Any]]:
-    """What the ingest database has of a selection as `{"market", "symbols"}`, at most `most`, about equally long.
+    """What the ingest database has of a selection as `{market, dataset, symbols, intervals}`, at most `most`, about
+    equally long. Intervals are those of the datasets that have some; without `datasets` the others are left out then.
 
     Raises:
-        InputError: an unknown market or interval, or a symbol that the store does not have.
+        InputError: an unknown market, dataset or interval, intervals of datasets that have none, or a symbol that the
+            store does not have.
     """
     from airflow_provider_binance.runtime import Runtime
-    from airflow_provider_binance.upkeep.choosing import chosen, wanted
+    from airflow_provider_binance.upkeep.choosing import checked, chosen, wanted
 
+    lengths = texts("intervals", intervals) or None
+    asked = texts("datasets", datasets) or [n for n in checked() if not lengths or registered(n).has_interval]
+    with_intervals = {name for name in asked if registered(name).has_interval} or {*asked}
+    of = {name: lengths if name in with_intervals else None for name in asked}
     with Runtime(hook.store_config) as runtime:
-        words = wanted(market or None, "klines", symbols or None, intervals or None, None, None, lambda: 0)
-        names: dict[str, list[str]] = {}
-        for series in chosen(runtime.store, words):
-            if series.symbol not in names.setdefault(series.market, []):
-                names[series.market].append(series.symbol)
+        words = [wanted(market or None, name, symbols or None, of[name], None, None, lambda: 0) for name in of]
+        names: dict[tuple[str, str], list[str]] = {}
+        for series in chosen(runtime.store, *words):
+            known = names.setdefault((series.market, series.dataset), [])
+            if series.symbol not in known:
+                known.append(series.symbol)
     total = sum(map(len, names.values()))
     size = max(1, -(-total // most))
     while sum(-(-len(some) // size) for some in names.values()) > max(most, len(names)):
         size += 1
     return [
-        {"market": market, "symbols": some[at : at + size]}
-        for market, some in names.items()
+        {"market": market, "dataset": dataset, "symbols": some[at : at + size], "intervals": of[dataset]}
+        for (market, dataset), some in names.items()
         for at in range(0, len(some), size)
     ]

@@ -67,7 +67,7 @@ class IngestOperator(StoppableOperator):
     Args:
         market: `spot`, `um` or `cm`.
         symbols: names or patterns such as `*USDT`; a list, JSON, or text separated by commas.
-        intervals: kline lengths `1m` … `1M`, likewise.
+        intervals: kline lengths `1m` … `1M`, likewise; other datasets have none.
         start: first instant of the window, an aware datetime or a window text.
         end: first instant after the window.
         dataset: table to work on.

@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 _CHECKED = (Continuity.GRID, Continuity.ID)
 
 
+def checked() -> tuple[str, ...]:
+    """The names of the datasets that can be checked and repaired."""
+    return tuple(entry.name for entry in datasets() if entry.continuity in _CHECKED)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A caller's words, checked without asking anybody; an end that was not given is as far as anything is there."""
@@ -58,8 +63,7 @@ def wanted(
     if kind is not None and kind not in entry.markets:
         raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
     if entry.continuity not in _CHECKED:
-        names = " ".join(known.name for known in datasets() if known.continuity in _CHECKED)
-        raise InputError(f"dataset {dataset} cannot be checked by this version; it checks: {names}")
+        raise InputError(f"dataset {dataset} cannot be checked by this version; it checks: {' '.join(checked())}")
     if (named := names_of(intervals or ())) and not entry.has_interval:
         raise InputError(f"dataset {dataset} has no intervals: leave {' '.join(named)} out", argument="intervals")
     begin, stop = instants(start, end, now_us)
@@ -73,9 +77,12 @@ def wanted(
     )
 
 
-def chosen(store: Store, choice: Wanted) -> list[Series]:
-    """The series that are meant, of all that ledger or table know; raises InputError for a name that neither knows."""
-    named = _named(store, choice)
+def chosen(store: Store, choice: Wanted, *others: Wanted) -> list[Series]:
+    """The series that are meant, of all that ledger or table know; raises InputError for a name that neither knows.
+
+    `others` ask for the same names in other datasets: a name that is in one of them is known.
+    """
+    named = set[Series]().union(*(_named(store, each) for each in (choice, *others)))
     for name in _exact(choice.patterns):
         if not any(series.symbol == name for series in named):
             raise InputError(
@@ -117,8 +124,8 @@ def _named(store: Store, choice: Wanted) -> set[Series]:
     return {series for series in known if choice.matches(series)}
 
 
-def _order(series: Series) -> tuple[str, str, int]:
-    return series.market, series.symbol, grid_of(series.interval).size_us
+def _order(series: Series) -> tuple[int, str, str, int]:
+    return registered(series.dataset).number, series.market, series.symbol, grid_of(series.interval).size_us
 
 
 def _exact(patterns: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -197,6 +197,62 @@ def test_backfill_of_futures(store_path: Path) -> None:
     assert len(opens_of(store_path, "BTCUSD_PERP", "1h")) == 24
 
 
+@pytest.fixture
+def ticking(connections: None, set_connection: Callable[..., None]) -> Iterator[Simulator]:
+    """A Binance with fewer trades, of two markets, ten minutes after the day is over."""
+    symbols = ["BTCUSDT", "um:BTCUSDT"]
+    with Simulator(
+        seed=7, now="2026-11-19T00:10:00Z", speed=0, symbols=symbols, limits=False, trades_per_minute=100
+    ) as simulator:
+        set_connection("binance_default", conn_type="binance", extra=extras(simulator))
+        yield simulator
+
+
+LATE = "2026-11-18T23:00:00Z"
+
+
+def ids_of(path: Path, dataset: str, market: str) -> list[int]:
+    with closing(sqlite3.connect(path)) as database:
+        name = f"{dataset[:-1]}_id"
+        query = f"SELECT {name} FROM {dataset} WHERE market = ? ORDER BY {name}"
+        return [row[0] for row in database.execute(query, (market,))]
+
+
+def true_ids(simulator: Simulator, dataset: str, market: str, start: str, end: str) -> list[int]:
+    kind, key = {"agg_trades": ("aggTrades", "a"), "trades": ("trades", "id")}[dataset]
+    return [int(row[key]) for row in simulator.true_ticks(market, kind, "BTCUSDT", start, end)]
+
+
+def test_daily_of_a_universe_with_ticks(ticking: Simulator, universe: Callable[[Any], None], store_path: Path) -> None:
+    """Klines and ticks of one universe: by hand from where each ends, or from `since`; by date, with no work left."""
+    universe({
+        "spot": [{"symbols": ["BTCUSDT"], "datasets": ["klines", "trades"], "intervals": ["1h"], "since": LATE}],
+        "um": [{"symbols": ["*USDT"], "datasets": ["agg_trades"], "since": LATE}],
+    })  # fmt: skip
+    config = BinanceConfig(store_url=f"sqlite:///{store_path}", rate_limit_store="memory://", **extras(ticking))
+    first = {"start": LATE, "end": "2026-11-18T23:20:00Z"}
+    ingest.load(market="spot", dataset="trades", symbols="BTCUSDT", **first, config=config)
+    dag = make_daily_dag("daily_ticks", task_arguments=ONCE)
+    for until, loads in ((None, 3), (datetime(2026, 11, 19, tzinfo=UTC), 3)):
+        done = run(dag, until)
+        assert done.state == "success"
+        assert len([ti for ti in done.get_task_instances() if ti.task_id == "load"]) == loads
+        for dataset, market in (("trades", "spot"), ("agg_trades", "um")):
+            assert ids_of(store_path, dataset, market) == true_ids(ticking, dataset, market, LATE, END)
+        assert opens_of(store_path, "BTCUSDT", "1h") == [us(LATE)]
+
+
+def test_backfill_of_ticks(ticking: Simulator, store_path: Path) -> None:
+    """The intervals that the form begins with are passed over."""
+    conf = {**FORM, "more_symbols": "", "datasets": ["agg_trades", "trades"], "start": LATE}
+    done = run(make_backfill_dag("backfill_ticks", task_arguments=ONCE), conf=conf)
+    assert done.state == "success"
+    for dataset in conf["datasets"]:
+        assert ids_of(store_path, dataset, "spot") == true_ids(ticking, dataset, "spot", LATE, END)
+    labels = {ti.rendered_map_index for ti in done.get_task_instances() if ti.task_id == "load"}
+    assert labels == {"spot BTCUSDT agg_trades", "spot BTCUSDT trades"}
+
+
 def test_dry_run_tells_the_cost_and_loads_nothing(store_path: Path) -> None:
     done = run(make_backfill_dag("backfill_dry", task_arguments=ONCE), conf={**FORM, "dry_run": True})
     assert done.state == "success"
@@ -210,8 +266,13 @@ def test_dry_run_tells_the_cost_and_loads_nothing(store_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "conf",
-    [{"start": "2026-11-18T00:00:00"}, {"start": END, "end": START}, {"symbols": ["NOSUCHUSDT"], "more_symbols": ""}],
-    ids=["naive", "reversed", "unknown"],
+    [
+        {"start": "2026-11-18T00:00:00"},
+        {"start": END, "end": START},
+        {"symbols": ["NOSUCHUSDT"], "more_symbols": ""},
+        {"datasets": ["candles"]},
+    ],
+    ids=["naive", "reversed", "unknown", "dataset"],
 )
 def test_backfill_fails_at_once_on_a_wrong_form(store_path: Path, conf: dict[str, Any]) -> None:
     done = run(make_backfill_dag("backfill_wrong"), conf={**FORM, **conf})

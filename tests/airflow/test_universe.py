@@ -15,7 +15,7 @@ from airflow_provider_binance.universe import (
     PlannedSeries,
     UniverseEntry,
     cut,
-    entry_of_form,
+    entries_of_form,
     parse_universe,
     universe_of_settings,
 )
@@ -46,6 +46,12 @@ def test_the_example_is_valid() -> None:
         ({"spot": [{"symbols": ["A"], "intervals": ["1m"], "since": "yesterday"}]}, "no instant"),
         ({"spot": [{"symbols": ["A"], "intervals": ["1m"], "since": "2024-01-01T00:00"}]}, "no UTC offset"),
         ({"spot": [{"symbols": ["A"], "intervals": ["1m"], "until": "2024"}]}, "unknown keys: until"),
+        ({"spot": [{"symbols": ["A"], "datasets": ["depth"]}]}, "unknown dataset 'depth'; accepted: klines agg_trades"),
+        ({"um": [{"symbols": ["A"], "datasets": ["mark_prices"]}]}, "comes from streams only"),
+        ({"spot": [{"symbols": ["A"], "datasets": []}]}, "names no datasets; accepted: klines agg_trades trades"),
+        ({"spot": [{"symbols": ["A"], "datasets": {"trades": 1}}]}, "names no datasets; accepted: klines agg_trades"),
+        ({"spot": [{"symbols": ["A"], "datasets": ["klines", "trades"]}]}, "names no intervals"),
+        ({"spot": [{"symbols": ["A"], "datasets": ["trades"], "intervals": ["1m"]}]}, "trades has none: leave 1m out"),
     ],
 )
 def test_errors_say_where_and_show_an_example(value: Any, told: str) -> None:
@@ -54,6 +60,17 @@ def test_errors_say_where_and_show_an_example(value: Any, told: str) -> None:
     assert "the variable" in str(caught.value)
     assert told in str(caught.value)
     assert EXAMPLE in str(caught.value)
+
+
+def test_an_entry_for_each_dataset() -> None:
+    """Intervals go to those that have some; without `datasets` there are klines alone."""
+    given = {"um": [{"symbols": "BTCUSDT", "datasets": "klines, agg_trades", "intervals": "1h", "since": "2024"}]}
+    assert parse_universe(given, source="x") == (
+        UniverseEntry("um", ("BTCUSDT",), ("1h",), "2024"),
+        UniverseEntry("um", ("BTCUSDT",), (), "2024", "agg_trades"),
+    )
+    [ticks] = parse_universe({"cm": [{"symbols": ["BTCUSD_PERP"], "datasets": ["trades"]}]}, source="x")
+    assert ticks == UniverseEntry("cm", ("BTCUSD_PERP",), (), dataset="trades")
 
 
 def test_universe_of_a_connection() -> None:
@@ -90,20 +107,28 @@ def test_entry_of_the_form() -> None:
         "more_symbols": "ethusdt,*BTC BTCUSDT",
         "intervals": ["1h", "1h"],
     }
-    assert entry_of_form(params) == UniverseEntry("spot", ("BTCUSDT", "ethusdt", "*BTC"), ("1h",))
+    [entry] = entries_of_form(params)
+    assert entry == UniverseEntry("spot", ("BTCUSDT", "ethusdt", "*BTC"), ("1h",))
+    assert entries_of_form({**params, "datasets": ["trades", "klines"]}) == (
+        UniverseEntry("spot", entry.symbols, (), dataset="trades"), entry
+    )  # fmt: skip
+    [ticks] = entries_of_form({**params, "datasets": ["agg_trades"]})
+    assert ticks.intervals == ()  # those of the form are there from the start
     with pytest.raises(InputError, match="no symbol"):
-        entry_of_form({"market": "spot", "symbols": None, "more_symbols": None, "intervals": ["1h"]})
+        entries_of_form({"market": "spot", "symbols": None, "more_symbols": None, "intervals": ["1h"]})
     with pytest.raises(InputError, match="no interval"):
-        entry_of_form({"market": "spot", "symbols": ["BTCUSDT"], "intervals": []})
+        entries_of_form({"market": "spot", "symbols": ["BTCUSDT"], "intervals": []})
+    with pytest.raises(InputError, match="unknown dataset 'candles'; accepted: klines agg_trades trades"):
+        entries_of_form({**params, "datasets": ["candles"]})
 
 
 PLANNED = st.builds(
-    lambda market, symbol, interval, day, days, seconds: PlannedSeries(
-        Series(market, "klines", symbol, interval), day * DAY_US, (day + days) * DAY_US, seconds
+    lambda market, symbol, what, day, days, seconds: PlannedSeries(
+        Series(market, what[0], symbol, what[1]), day * DAY_US, (day + days) * DAY_US, seconds
     ),
     st.sampled_from(["spot", "um"]),
     st.sampled_from([f"S{n}USDT" for n in range(60)]),
-    st.sampled_from(["1m", "1h"]),
+    st.sampled_from([("klines", "1m"), ("klines", "1h"), ("trades", "")]),
     st.integers(0, 1),
     st.integers(1, 2),
     st.floats(0, 1e4),
@@ -114,11 +139,14 @@ PLANNED = st.builds(
 def test_chunks_hold_every_series_whole_and_are_few(planned: list[PlannedSeries], most: int) -> None:
     """Whatever was planned is loaded by some chunk over its whole window, once."""
     chunks = cut(planned, most=most)
-    groups = {(c["market"], tuple(c["intervals"]), c["start"], c["end"]) for c in chunks}
+    groups = {(c["market"], c["dataset"], tuple(c["intervals"]), c["start"], c["end"]) for c in chunks}
     assert len(chunks) <= max(most, len(groups))
-    loaded = [(c["market"], symbol, interval) for c in chunks for symbol in c["symbols"] for interval in c["intervals"]]
+    loaded = [
+        Series(c["market"], c["dataset"], symbol, interval)
+        for c in chunks for symbol in c["symbols"] for interval in c["intervals"] or ("",)
+    ]  # fmt: skip
     assert len(loaded) == len(set(loaded))
-    assert set(loaded) == {(p.series.market, p.series.symbol, p.series.interval) for p in planned}
+    assert set(loaded) == {p.series for p in planned}
     assert json.loads(json.dumps(chunks)) == chunks
 
 

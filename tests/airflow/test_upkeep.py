@@ -16,14 +16,14 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
-from airflow_provider_binance.errors import BannedError, UnexplainedGapError
+from airflow_provider_binance.errors import BannedError, InputError, UnexplainedGapError
 from airflow_provider_binance.example_dags.binance_gap_repair import make_gap_repair_dag
 from airflow_provider_binance.example_dags.notifying import GapNotifier
 from airflow_provider_binance.example_dags.planning import stored_chunks
 from airflow_provider_binance.hooks.binance import BinanceHook
 from airflow_provider_binance.operators.binance import BinanceRepairOperator, BinanceVerifyOperator
 from airflow_provider_binance.simulator.server import Simulator
-from tests.airflow.conftest import END, START, extras, rows_of
+from tests.airflow.conftest import END, NOW, START, extras, rows_of
 from tests.airflow.test_dags import ONCE, run, states
 
 pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("connections")]
@@ -94,6 +94,85 @@ def test_a_mistake_fails_for_good(stored: list[Any], operator: Any, arguments: d
         execute(operator(task_id="upkeep", **arguments))
 
 
+@pytest.fixture
+def ticks(connections: None, store_path: Path, set_connection: Callable[..., None]) -> Iterator[BinanceConfig]:
+    """Twenty minutes of aggregates and trades of both of two symbols, and a day of hours of one of them."""
+    symbols = ["BTCUSDT", "ETHUSDT"]
+    with Simulator(seed=7, now=NOW, speed=0, symbols=symbols, limits=False, trades_per_minute=100) as simulator:
+        set_connection("binance_default", conn_type="binance", extra=extras(simulator))
+        config = BinanceConfig(store_url=f"sqlite:///{store_path}", rate_limit_store="memory://", **extras(simulator))
+        ingest.load(market="spot", symbols="BTCUSDT", intervals="1h", start=START, end=END, config=config)
+        for dataset in TICKS:
+            ingest.load(
+                market="spot", symbols="BTCUSDT,ETHUSDT", dataset=dataset, start=START, end=SOON, source="rest",
+                config=config,
+            )  # fmt: skip
+        yield config
+
+
+TICKS = ("agg_trades", "trades")
+SOON = "2026-11-18T00:20:00Z"
+
+
+def ticks_of(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """All columns of all ticks."""
+    with closing(sqlite3.connect(path)) as database:
+        return {name: database.execute(f"SELECT * FROM {name} ORDER BY 1, 2, 3").fetchall() for name in TICKS}
+
+
+@pytest.mark.usefixtures("ticks")
+def test_ticks_are_repaired_and_verified(store_path: Path) -> None:
+    """What was deleted behind the ledger's back is found by its ids, and brought back."""
+    whole = ticks_of(store_path)
+    lost = {name: damage(store_path, f"DELETE FROM {name}_data WHERE {name[:-1]}_id % 300 < 30") for name in TICKS}
+    for name in TICKS:
+        told = execute(BinanceVerifyOperator(task_id="verify", dataset=name))
+        assert told["by_kind"].keys() == {"rows_missing"}
+        report = execute(BinanceRepairOperator(task_id="repair", dataset=name, on_gap="fail"))
+        assert (report["rows_inserted"], report["findings_open"]) == (lost[name], 0)
+        assert execute(BinanceVerifyOperator(task_id="verify", dataset=name, on_gap="fail"))["findings_found"] == 0
+    assert ticks_of(store_path) == whole
+    with pytest.raises(AirflowFailException, match="dataset trades has no intervals: leave 1h out"):
+        execute(BinanceVerifyOperator(task_id="verify", dataset="trades", intervals="1h"))
+
+
+@pytest.mark.usefixtures("ticks")
+def test_chunks_are_of_one_dataset() -> None:
+    """Without `datasets` they are all there are; intervals are those of klines."""
+
+    def chunks(**given: Any) -> list[tuple[Any, ...]]:
+        return [tuple(chunk.values()) for chunk in stored_chunks(BinanceHook(), **given)]
+
+    both = ["BTCUSDT", "ETHUSDT"]
+    klines = ("spot", "klines", ["BTCUSDT"], None)
+    assert chunks(most=3) == [klines, ("spot", "agg_trades", both, None), ("spot", "trades", both, None)]
+    assert chunks(symbols="ETHUSDT") == [("spot", name, ["ETHUSDT"], None) for name in TICKS]
+    assert chunks(datasets="trades", most=1) == [("spot", "trades", both, None)]
+    assert chunks(intervals=["1h"]) == [(*klines[:3], ["1h"])]
+    assert chunks(datasets=["klines", "trades"], intervals=["1h"], most=2) == [
+        (*klines[:3], ["1h"]), ("spot", "trades", both, None)
+    ]  # fmt: skip
+    for given, told in (
+        ({"datasets": ["trades"], "intervals": ["1h"]}, "dataset trades has no intervals: leave 1h out"),
+        ({"datasets": ["candles"]}, "unknown dataset 'candles'"),
+        ({"datasets": ["book_tickers"]}, "cannot be checked by this version; it checks: klines agg_trades trades"),
+        ({"symbols": "SOLUSDT"}, "nothing of SOLUSDT"),
+    ):
+        with pytest.raises(InputError, match=told):
+            chunks(**given)
+
+
+@pytest.mark.usefixtures("metadata", "ticks")
+def test_the_dag_mends_ticks_too(store_path: Path) -> None:
+    """Without a word about datasets: all that is stored."""
+    whole = ticks_of(store_path)
+    for name in TICKS:
+        damage(store_path, f"DELETE FROM {name}_data WHERE {name[:-1]}_id % 200 < 20")
+    done = run(make_gap_repair_dag("gap_repair_ticks", task_arguments=ONCE, most_chunks=3))
+    assert str(done.state) == "success"
+    assert ticks_of(store_path) == whole
+
+
 def test_what_is_open_fails_a_repair_that_may_be_tried_again(
     simulator: Simulator, stored: list[Any], store_path: Path
 ) -> None:
@@ -127,8 +206,10 @@ def test_chunks_are_few_and_of_one_market(simulator: Simulator, store_path: Path
     config = BinanceConfig(store_url=f"sqlite:///{store_path}", rate_limit_store="memory://", **extras(simulator))
     for market, symbols in (("spot", "BTCUSDT,ETHUSDT"), ("um", "BTCUSDT"), ("cm", "BTCUSD_PERP")):
         ingest.load(market=market, symbols=symbols, intervals="1d,1h", start=START, end=END, config=config)
-    spot, um, cm = ({"market": market, "symbols": symbols} for market, symbols in [
-        ("spot", ["BTCUSDT", "ETHUSDT"]), ("um", ["BTCUSDT"]), ("cm", ["BTCUSD_PERP"])])  # fmt: skip
+    spot, um, cm = (
+        {"market": market, "dataset": "klines", "symbols": symbols, "intervals": None}
+        for market, symbols in [("spot", ["BTCUSDT", "ETHUSDT"]), ("um", ["BTCUSDT"]), ("cm", ["BTCUSD_PERP"])]
+    )
 
     def chunks(**given: Any) -> list[dict[str, Any]]:
         found = stored_chunks(BinanceHook(), **given)
