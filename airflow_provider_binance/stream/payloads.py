@@ -21,10 +21,10 @@ Value = int | str | None
 Values = tuple[Value, ...]
 
 #: Of one more digit than milliseconds will have for three thousand years.
-_LEAST_US = 100_000_000_000_000
+LEAST_US = 100_000_000_000_000
 
 #: Prices and quantities come again and again: a third more book tickers a second with this memory (measured).
-canonical = lru_cache(8192)(plain)
+canonical = lru_cache(32_768)(plain)
 
 #: What the databases can keep: whole numbers of 64 bits (a kline's count of 32), and times in ms or µs, of thirteen
 #: digits at least, to the end of the year 9999.
@@ -52,7 +52,7 @@ def columns(dataset: str, market: Market) -> tuple[str, ...]:
 
 def us(at: int) -> int:
     """A time in milliseconds or microseconds as microseconds."""
-    return at if at >= _LEAST_US else at * 1000
+    return at if at >= LEAST_US else at * 1000
 
 
 class Candle(Struct, gc=False):
@@ -191,13 +191,13 @@ def agg_trade(payload: AggTradePayload, received_us: int) -> Values:
     nq, best = payload.nq, payload.M
     return (
         payload.a, canonical(payload.p), canonical(payload.q), None if nq is None else canonical(nq), payload.f,
-        payload.l, us(payload.T), int(payload.m), None if best is None else int(best),
+        payload.l, us(payload.T), 1 if payload.m else 0, None if best is None else 1 if best else 0,
     )  # fmt: skip
 
 
 def trade(payload: TradePayload, received_us: int) -> Values:
     """The row of a trade."""
-    return payload.t, canonical(payload.p), canonical(payload.q), us(payload.T), int(payload.m)
+    return payload.t, canonical(payload.p), canonical(payload.q), us(payload.T), 1 if payload.m else 0
 
 
 def book_ticker(payload: BookTickerPayload, received_us: int) -> Values:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from airflow_provider_binance.market import INTERVALS, SECOND_US
 from airflow_provider_binance.records import Series
@@ -32,6 +32,9 @@ class Verdict(Enum):
     ACCEPT = "accept"
     STALE = "stale"
     GAP = "gap"
+
+
+_ACCEPT, _STALE = Verdict.ACCEPT, Verdict.STALE  # an enum is asked slowly
 
 
 class Sequence(Protocol):
@@ -79,8 +82,10 @@ class KeySequence:
 
     def take(self, record: Record) -> Verdict:
         """Judge a record by its first value."""
-        key = record.values[0]
-        assert isinstance(key, int)
+        key: Any = record.values[0]
+        if key == self._next:  # as nearly always
+            self._next = self._after(key) if self._after is not _next_id else key + 1
+            return _ACCEPT
         return self.take_key(key)
 
     def take_key(self, key: int) -> Verdict:
@@ -133,7 +138,7 @@ class RecentSequence:
         self._silence_us = silence_us
         self._last_us = last_us
         self._is_cut = last_us is not None
-        self._floor = -1
+        self._floor = self._top = -1
         self._seen: set[Key] = set()
         self._order: deque[Key] = deque()
         self._keep = keep
@@ -147,16 +152,19 @@ class RecentSequence:
     def take(self, record: Record) -> Verdict:
         """Judge a record by its key, and its time: when it was sent, else when it came."""
         key = self._key(record)
-        if key[0] <= self._floor or key in self._seen:
-            return Verdict.STALE
+        if key[0] <= self._top and (key[0] <= self._floor or key in self._seen):
+            return _STALE
         self._remember(key)
         at_us = record.received_us if record.event_us is None else record.event_us
         last_us = self._last_us
         if last_us is not None and at_us <= last_us:
-            return Verdict.ACCEPT
-        is_cut, self._last_us, self._is_cut = self._is_cut, at_us, False
-        if last_us is None or not (is_cut or self._is_silence(at_us - last_us)):
-            return Verdict.ACCEPT
+            return _ACCEPT
+        self._last_us = at_us
+        if not self._is_cut and (self._silence_us is None or last_us is None or at_us - last_us <= self._silence_us):
+            return _ACCEPT
+        self._is_cut = False
+        if last_us is None:
+            return _ACCEPT
         self._holes.append((last_us + 1, at_us))
         return Verdict.GAP
 
@@ -169,16 +177,16 @@ class RecentSequence:
         holes, self._holes = self._holes, []
         return holes
 
-    def _is_silence(self, lasted_us: int) -> bool:
-        return self._silence_us is not None and lasted_us > self._silence_us
-
     def _remember(self, key: Key) -> None:
+        if key[0] > self._top:
+            self._top = key[0]
         self._seen.add(key)
         self._order.append(key)
         if len(self._order) > self._keep:
             gone = self._order.popleft()
             self._seen.discard(gone)
-            self._floor = max(self._floor, gone[0])
+            if gone[0] > self._floor:
+                self._floor = gone[0]
 
 
 def sequence_of(series: Series, last: int | None = None) -> Sequence:
@@ -202,9 +210,7 @@ def _next_id(key: int) -> int:
 
 
 def _first(record: Record) -> Key:
-    key = record.values[0]
-    assert isinstance(key, int)
-    return (key,)
+    return (record.values[0],)  # type: ignore[return-value]
 
 
 def _liquidation_key(record: Record) -> Key:

@@ -30,6 +30,9 @@ WAS_AWAY = "nobody listened"
 NO_OTHER_SOURCE = "no other source has it"
 
 
+_STALE, _GAP = Verdict.STALE, Verdict.GAP  # an enum is asked slowly
+
+
 @dataclass(slots=True)
 class _Line:
     """One series: its state machine, and what stands between it and the buffer.
@@ -126,13 +129,13 @@ class Taking:
         fresh: list[Item] = []
         for record in records:
             line = self._lines.get(record.series)
-            verdict = line.sequence.take(record) if line is not None else Verdict.STALE
-            if line is None or verdict is Verdict.STALE:
+            verdict = line.sequence.take(record) if line is not None else _STALE
+            if line is None or verdict is _STALE:
                 self.stale += 1
                 continue
             if line.is_first:
                 fresh += self._first(record, line)
-            if verdict is Verdict.GAP:
+            if verdict is _GAP:
                 if line.is_numbered:
                     self._open_since.setdefault(record.series, at)
                     line.held.append(record)
