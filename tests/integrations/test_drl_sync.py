@@ -23,6 +23,7 @@ from airflow_provider_binance.records import Batch, CoverageRange, LedgerLine, S
 from airflow_provider_binance.registry import KLINES
 from airflow_provider_binance.rows import TupleRows
 from airflow_provider_binance.store import Store, open_store
+from airflow_provider_binance.store.inspection import Held
 from tests.fix_postgres import database_of, driver_url
 from tests.integrations import reader
 from tests.integrations.scene import fill, shown
@@ -89,7 +90,7 @@ def test_what_came_late_was_corrected_or_is_gone_is_carried_over(
     store.write(klines(3, 5, source=Source.ARCHIVE, confirmed_by="ab" * 32, close="1.75"))
     assert counts(sync(target=target, store=store)) == (0, 2, 0)
     assert same(store, postgres_database, target)
-    withdrawn = store.withdraw(SERIES, rows=[at(7)], source=Source.REST, seen_line=1000)
+    withdrawn = store.withdraw(SERIES, rows=[Held(at(7), at(7) + 1)], source=Source.REST, seen_line=1000)
     assert withdrawn.rows == 1
     assert counts(sync(target=target, store=store)) == (0, 0, 1)
     store.forget(SERIES, at(25), at(40))
