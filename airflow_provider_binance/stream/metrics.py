@@ -1,17 +1,19 @@
 """What the sidecar counts and measures, for Prometheus. `docs/metrics.md` says what each is for.
 
-Counts are read where they are kept, when somebody asks: a record costs nothing more. Only the lag is measured at each
-commit.
+Counts are read where they are kept, when somebody asks: a record costs nothing more. Only the lag is measured, flush by
+flush.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import add
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from airflow_provider_binance.records import WriteResult
@@ -51,13 +53,25 @@ class Metrics(Collector):
         self._numbers = numbers
         self.registry = CollectorRegistry()
         self.registry.register(self)
-        self.lag = Histogram(
-            f"{PREFIX}_commit_lag_seconds", "From Binance's event time to the commit.", ["dataset"],
-            buckets=LAG_BUCKETS, registry=self.registry,
-        )  # fmt: skip
+        #: By dataset, how many lags are within each bucket, the last of them all; and their sum.
+        self._lags: dict[str, tuple[tuple[int, ...], float]] = {}
+
+    def committed(self, dataset: str, lags: Iterable[float]) -> None:
+        """Events of a dataset were committed so many seconds after they happened; told by one thread."""
+        ordered = sorted(lags)
+        counts, total = self._lags.get(dataset, ((0,) * (len(LAG_BUCKETS) + 1), 0.0))
+        within = [*(bisect_right(ordered, each) for each in LAG_BUCKETS), len(ordered)]
+        self._lags[dataset] = tuple(map(add, counts, within)), total + sum(ordered)
 
     def collect(self) -> Iterator[Metric]:
         """The families, as Prometheus wants them."""
+        lag = HistogramMetricFamily(
+            f"{PREFIX}_commit_lag_seconds", "From Binance's event time to the commit.", labels=["dataset"]
+        )
+        bounds = [*map(str, LAG_BUCKETS), "+Inf"]
+        for dataset, (counts, total) in self._lags.copy().items():
+            lag.add_metric([dataset], list(zip(bounds, counts, strict=True)), total)
+        yield lag
         now = self._numbers()
         yield _counter("events", "Records that came.", ["market"], now.events)
         yield _counter("odd_frames", "Frames that are unknown or malformed.", ["market", "kind"], now.odd_frames)

@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -151,13 +152,13 @@ class Sidecar:
 
         def committed(items: Sequence[Item]) -> None:
             at_us = now_us()
-            newest: dict[tuple[str, str], int] = {}
+            times: dict[tuple[str, str], list[int]] = defaultdict(list)
             for item in items:
                 if isinstance(item, Record) and item.event_us is not None:
-                    place = item.series.market, item.series.dataset
-                    newest[place] = max(newest.get(place, 0), item.event_us)
-                    metrics.lag.labels(item.series.dataset).observe((at_us - item.event_us) / SECOND_US)
-            self._progress.committed(newest.items(), at_us)
+                    times[item.series.market, item.series.dataset].append(item.event_us)
+            for (_, dataset), each in times.items():
+                metrics.committed(dataset, [(at_us - event_us) / SECOND_US for event_us in each])
+            self._progress.committed([(place, max(each)) for place, each in times.items()], at_us)
 
         # A connection of its own, that of others may be closed while this one hangs.
         own_store = runtime.store.another()

@@ -53,14 +53,19 @@ def test_prometheus_reads_the_metrics(sidecar: Sidecar, url: str) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
     sidecar.numbers = Numbers(events={"spot": 7}, odd_frames={("um", "malformed"): 2}, last_commit=12.5)
-    sidecar.metrics.lag.labels("klines").observe(0.3)
+    sidecar.metrics.committed("klines", [0.3, 0.1])
+    sidecar.metrics.committed("klines", [99])
     answer = requests.get(f"{url}/metrics", timeout=5)
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     told = {sample.name: (sample.labels, sample.value) for family in families.values() for sample in family.samples}
     assert told[f"{PREFIX}_events_total"] == ({"market": "spot"}, 7)
     assert told[f"{PREFIX}_odd_frames_total"] == ({"market": "um", "kind": "malformed"}, 2)
     assert told[f"{PREFIX}_last_commit_timestamp_seconds"] == ({}, 12.5)
-    assert told[f"{PREFIX}_commit_lag_seconds_count"] == ({"dataset": "klines"}, 1)
+    assert told[f"{PREFIX}_commit_lag_seconds_count"] == ({"dataset": "klines"}, 3)
+    assert told[f"{PREFIX}_commit_lag_seconds_sum"][1] == pytest.approx(99.4)
+    lag = families[f"{PREFIX}_commit_lag_seconds"].samples
+    buckets = {sample.labels["le"]: sample.value for sample in lag if sample.name.endswith("_bucket")}
+    assert [buckets[le] for le in ("0.05", "0.1", "0.25", "0.5", "60.0", "300.0", "+Inf")] == [0, 1, 1, 2, 2, 3, 3]
 
 
 def test_other_paths_say_which_there_are(url: str) -> None:
@@ -95,7 +100,7 @@ def test_dashboard_groups_by_labels_that_the_metrics_have() -> None:
     full = Numbers(by_market, {("spot", "unknown"): 1}, by_market, by_market, by_market, last_commit=1,
                    reloads={"followed": 1}, silent=by_market)  # fmt: skip
     metrics = Metrics(lambda: full)
-    metrics.lag.labels("klines").observe(1)
+    metrics.committed("klines", [1])
     labels = {
         sample.name: set(sample.labels) | {"instance"}
         for family in metrics.registry.collect()
