@@ -217,7 +217,8 @@ class Loader:
             # Each line goes on where the one before it ended: what lies between two rows was in the file, too.
             start_us = min(at_us, rows.first_us) if len(rows) else at_us
             at_us = min(piece.end_us, made_us) if part == parts else interval.next_open(rows.last_us)
-            self._commit(task, start_us, max(at_us, start_us + 1), rows, line, coverage)
+            # A last part may have no row left; its line still stays within the piece.
+            self._commit(task, min(start_us, at_us - 1), at_us, rows, line, coverage)
             del rows  # held by nobody here while the next ones are awaited
         task.left += [replace(s, evidence=s.evidence.with_early(piece.file.name)) for s in unmade]
 

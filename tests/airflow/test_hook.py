@@ -140,5 +140,6 @@ def test_a_rotated_connection_is_read_again_when_the_key_is_refused(
         assert hook.request("GET", "/fapi/v2/account", market="um", signed=True)["canTrade"] is False
         assert hook.get_conn().get_account()["accountType"] == "SPOT"
     keys = [key[0] for record in simulator.requests if (key := record.header("X-MBX-APIKEY"))]
-    assert keys == ["k", "k", "n", "n"]
+    assert keys[:2] == ["k", "k"]
+    assert set(keys[2:]) == {"n"}  # two calls, each of which may have been tried again
     assert {KEY, SECRET, "n" * 64, pair.private} <= set(masked)
