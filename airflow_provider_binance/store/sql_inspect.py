@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from airflow_provider_binance.market import Interval, Market, grid_of
+from airflow_provider_binance.market import Interval, grid_of
 from airflow_provider_binance.records import Series, Source
 from airflow_provider_binance.registry import Column, Continuity, Dataset, Kind, Rule
 from airflow_provider_binance.registry import dataset as registered
@@ -279,9 +279,7 @@ class SqlInspector(SqlIdInspector):
         ]
         # What no market lacks is NOT NULL in the table, or may be NULL.
         named += [
-            (f"{column.name} is there", f"d.{quoted(column.name)} IS NULL")
-            for column in columns
-            if column.markets != tuple(Market)
+            (f"{column.name} is there", f"d.{quoted(column.name)} IS NULL") for column in columns if column.is_needed
         ]
         if any(column.name == "close_time" for column in entry.columns):
             late = f"d.close_time >= {self._next_open(self._bucket(time, grid), grid)}"

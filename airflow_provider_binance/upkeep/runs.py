@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_binance.market import DAY_US, Market, grid_of, iso_or_number
+from airflow_provider_binance.market import DAY_US, grid_of, iso_or_number
 from airflow_provider_binance.records import Series, Source
 from airflow_provider_binance.registry import Dataset, Kind, dataset
 from airflow_provider_binance.store.base import Store
@@ -125,7 +125,7 @@ def _differs(entry: Dataset, i: int, mine: int | str | None, its: int | str | No
     column = entry.columns[i]
     if mine is None or its is None:
         # What not every source carries may be lacking in a sound row.
-        return mine is not None or not column.nullable or column.markets != tuple(Market)
+        return mine is not None or not column.nullable or column.is_needed
     if column.kind is Kind.DECIMAL:
         try:
             return Decimal(mine) != Decimal(its)
