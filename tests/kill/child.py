@@ -23,13 +23,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_binance import ingest, kline_rows
+from airflow_provider_binance import ingest, kline_rows, tick_rows
 from airflow_provider_binance.archive import files
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import IngestError
 from airflow_provider_binance.kline_rows import KlineRows
 from airflow_provider_binance.store import holding
 from airflow_provider_binance.store.sql import SqlStore
+from airflow_provider_binance.tick_rows import TickRows
 
 #: What a load may be doing when it is killed, by the byte that stands for it.
 PLACES = ("elsewhere", "migration", "download", "copy", "ledger", "commit")
@@ -75,7 +76,7 @@ def make_small(held_rows: int) -> None:
     transaction holds `held_rows`: with one, each part commits, however fast the next one is read."""
     files._BLOCK = 16 * 1024
     files.PART_BYTES = 150_000
-    kline_rows._CHUNK_ROWS = 200
+    kline_rows._CHUNK_ROWS = tick_rows._CHUNK_ROWS = 200
     holding.HELD_ROWS = held_rows
 
 
@@ -97,8 +98,9 @@ def arm(watched: Watched, store_class: type[SqlStore]) -> None:
             original_take(self, answer)
 
     files._Download.take = take  # type: ignore[method-assign]
-    for form in ("copy_chunks", "sqlite_chunks"):
-        setattr(KlineRows, form, _killed_midway(watched, getattr(KlineRows, form), 2))
+    for rows in (KlineRows, TickRows):
+        for form in ("copy_chunks", "sqlite_chunks"):
+            setattr(rows, form, _killed_midway(watched, getattr(rows, form), 2))
     _watch(watched, store_class, "_write_rows", "copy")
     _watch(watched, store_class, "_write_line", "ledger", "rows_without_line")
     _watch(watched, store_class, "_write_coverage", "ledger")
@@ -126,7 +128,7 @@ def arm(watched: Watched, store_class: type[SqlStore]) -> None:
 
 def _killed_midway(watched: Watched, form: Any, middle: int) -> Any:
     @wraps(form)
-    def wrapped(self: KlineRows, *arguments: Any, **named: Any) -> Iterator[Any]:
+    def wrapped(self: KlineRows | TickRows, *arguments: Any, **named: Any) -> Iterator[Any]:
         for number, item in enumerate(form(self, *arguments, **named)):
             if number == middle:
                 watched.reached("mid_rows")
@@ -165,7 +167,9 @@ def main(text: str) -> int:
     time.sleep(max(0.0, order.get("begin_at", 0) - time.time()))
     try:
         work = {"load": ingest.load, "repair": ingest.repair, "verify": ingest.verify}[order.get("work", "load")]
-        return work(**order["load"], config=BinanceConfig(**order["config"])).exit_status
+        report = work(**order["load"], config=BinanceConfig(**order["config"]))
+        print(*getattr(report, "unexplained", ()), file=sys.stderr)
+        return report.exit_status
     except IngestError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_status
