@@ -204,6 +204,16 @@ def test_a_withdrawn_aggregate_and_nq_are_kept() -> None:
     assert (record.first_trade_id, record.normal_quantity, record.price) == (-1, Decimal("0.25"), 0)  # type: ignore[union-attr]
 
 
+def test_aggregates_without_a_quantity_are_rows() -> None:
+    """A month of um's files has 38 % of these: their ids count, and so they stay."""
+    lines = ("7,26000.1,0,11,11,1684000000000,true", "8,26000.1,0.5,12,13,1684000000001,false",
+             "9,26000.1,0.000,14,14,1684000000001,true")  # fmt: skip
+    text = "\n".join(lines) + "\n"
+    rows = archive_ticks(text.encode(), "agg_trades", Market.UM, ref="x.zip")
+    assert rows.ids.tolist() == [7, 8, 9]
+    assert_all_forms(rows, independent(text, "agg_trades", "um"), "agg_trades", "um")
+
+
 def test_the_recorded_file_of_the_archive(realdata: Path) -> None:
     """105,280 aggregates of cm, with header and `542.0` contracts."""
     folder = realdata / "archive/data/futures/cm/daily/aggTrades/BTCUSD_PERP"
