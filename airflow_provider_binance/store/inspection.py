@@ -75,6 +75,8 @@ class Audit:
     which it knows nothing; `held` says how many rows there are where, `lacking` how many are not. `misplaced` are rows
     whose id belongs to another time, or that are there twice; `counted` what coverage should say, range by range.
     `misdated`: how many rows lie under another day than their time's.
+
+    `flushed`: the times of lines of `ingest_log` that many series of the dataset share, as flushes of streams do.
     """
 
     start_us: int
@@ -92,6 +94,7 @@ class Audit:
     misplaced: tuple[Held, ...] = ()
     counted: tuple[Held, ...] = ()
     misdated: int = 0
+    flushed: tuple[tuple[int, int], ...] = ()
 
 
 class Rolled(NamedTuple):

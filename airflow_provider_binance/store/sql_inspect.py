@@ -14,7 +14,7 @@ from airflow_provider_binance.registry import dataset as registered
 from airflow_provider_binance.store.inspection import WINDOW_ROWS, Audit, Beyond, Broken, LogSpan, Orphans
 from airflow_provider_binance.store.schema import data_table, quoted
 from airflow_provider_binance.store.sql_inspect_ids import SqlIdInspector
-from airflow_provider_binance.store.sql_read import OF_SERIES, of
+from airflow_provider_binance.store.sql_read import OF_FLUSHES, OF_SERIES, of
 from airflow_provider_binance.windows import LATEST_US
 
 #: Rows told one by one of a window; whoever has more of them hears of the others once these are mended.
@@ -90,12 +90,13 @@ class SqlInspector(SqlIdInspector):
                 return Audit(start_us, end_us)
             ranges = tuple(self._read_coverage(entry, series, start_us, end_us))
             lines, last_line = self._read_log(series, start_us, end_us)
+            flushed = tuple(self._read_flushes(entry, start_us, end_us))
             series_id = self._find_series(series)
             if series_id is None:
                 look = self._look_at_nothing(entry, ranges, (start_us, end_us))
                 return Audit(
                     start_us, end_us, ranges, lines, last_line=last_line, lacking=tuple(look.lacking),
-                    counted=tuple(look.counted),
+                    counted=tuple(look.counted), flushed=flushed,
                 )  # fmt: skip
             beyond = self._count_beyond(entry, series_id, start_us, end_us)
             if entry.continuity is Continuity.ID:
@@ -106,7 +107,7 @@ class SqlInspector(SqlIdInspector):
                     start_us, end_us, ranges, lines, tuple(look.islands), (),
                     tuple(self._broken(entry, series, grid, where, values)), look.rows, last_line, beyond,
                     tuple(look.held), tuple(look.lacking), tuple(look.misplaced), tuple(look.counted),
-                    self._count_misdated(entry, series_id),
+                    self._count_misdated(entry, series_id), flushed,
                 )  # fmt: skip
             time = f"d.{quoted(entry.time_column)}"
             where = f"d.series_id = {series_id} AND {time} >= %s AND {time} < %s AND {self._is_time(time)}"
@@ -123,8 +124,9 @@ class SqlInspector(SqlIdInspector):
                 strays += self._strays(entry, grid, where, values)
                 broken += self._broken(entry, series, grid, where, values)
         return Audit(
-            start_us, end_us, ranges, lines, tuple(islands), tuple(strays), tuple(broken), rows, last_line, beyond
-        )
+            start_us, end_us, ranges, lines, tuple(islands), tuple(strays), tuple(broken), rows, last_line, beyond,
+            flushed=flushed,
+        )  # fmt: skip
 
     def orphans(self, dataset: str) -> list[Orphans]:
         entry = registered(dataset)
@@ -235,6 +237,18 @@ class SqlInspector(SqlIdInspector):
         )
         spans = (LogSpan(start, end, Source(source), ref, sha) for start, end, source, ref, sha in lines)
         return tuple(spans), newest[0][0]
+
+    def _read_flushes(self, entry: Dataset, start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
+        """The times of the lines that series share; an hour of them is one stretch before it comes here."""
+        found = self._query(
+            f"SELECT min({self._us('low')}), max({self._us('high')}) FROM (SELECT low, high, sum(begins) OVER "
+            "(ORDER BY low, high) AS stretch FROM (SELECT range_start AS low, range_end AS high, CASE WHEN range_start "
+            "<= max(range_end) OVER (ORDER BY range_start, range_end ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) "
+            f"THEN 0 ELSE 1 END AS begins FROM {self._table('ingest_log')} WHERE dataset = %s AND {OF_FLUSHES} "
+            "AND range_start < %s AND range_end > %s) marked) numbered GROUP BY stretch ORDER BY 1",
+            [entry.name, self._time(end_us), self._time(start_us)],
+        )
+        yield from ((start, end) for start, end in found)
 
     def _islands(self, entry: Dataset, grid: Interval, where: str, values: list[Any]) -> Iterator[tuple[int, int]]:
         """Stretches of neighbouring open times, by one pass over the key."""

@@ -8,11 +8,11 @@ from airflow_provider_binance.market import HOUR_US
 from airflow_provider_binance.records import LedgerLine, Series, Source, WriteResult
 from airflow_provider_binance.registry import Dataset
 from airflow_provider_binance.registry import dataset as registered
+from airflow_provider_binance.store.sql_read import OF_FLUSHES
 from airflow_provider_binance.store.sql_retire import SqlRetirer
 
 #: Whoever rolls up holds the lock of this one.
 _ALL = Series("", "ingest_log", "")
-_OF_FLUSHES = "market IS NULL AND symbol IS NULL AND source = 'stream'"
 
 
 class SqlLines(SqlRetirer):
@@ -25,7 +25,7 @@ class SqlLines(SqlRetirer):
             hour = f"{self._us('finished_at')} / {HOUR_US}"
             before_us = self.clock() // HOUR_US * HOUR_US
             groups = self._query(
-                f"SELECT dataset, {hour}, source_ref, run_ref FROM {self._table('ingest_log')} WHERE {_OF_FLUSHES} "
+                f"SELECT dataset, {hour}, source_ref, run_ref FROM {self._table('ingest_log')} WHERE {OF_FLUSHES} "
                 f"AND finished_at < %s GROUP BY dataset, {hour}, source_ref, run_ref HAVING count(*) > 1 ORDER BY 1, 2",
                 [self._time(before_us)],
             )
@@ -40,7 +40,7 @@ class SqlLines(SqlRetirer):
             lines = self._query(
                 f"SELECT id, {self._us('range_start')}, {self._us('range_end')}, {self._us('started_at')}, "
                 f"{self._us('finished_at')}, rows_read, rows_inserted, rows_updated, rows_unchanged FROM {table} "
-                f"WHERE {_OF_FLUSHES} AND dataset = %s AND source_ref = %s AND COALESCE(run_ref, '') = %s "
+                f"WHERE {OF_FLUSHES} AND dataset = %s AND source_ref = %s AND COALESCE(run_ref, '') = %s "
                 "AND finished_at >= %s AND finished_at < %s",
                 [name, source_ref, run_ref or "", self._time(hour * HOUR_US), self._time((hour + 1) * HOUR_US)],
             )

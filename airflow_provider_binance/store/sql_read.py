@@ -18,6 +18,8 @@ _PAGE_ROWS = 20_000
 
 #: The condition that picks one series in the ledger's tables, and its values.
 OF_SERIES = 'dataset = %s AND market = %s AND symbol = %s AND "interval" = %s'
+#: The lines of `ingest_log` that flushes of many series left.
+OF_FLUSHES = "market IS NULL AND symbol IS NULL AND source = 'stream'"
 
 
 def of(dataset: str, series: Series) -> list[str]:

@@ -128,7 +128,8 @@ def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Find
             )  # fmt: skip
     inside = [bounds] if bounds else []
     for start, end in without(left, [(r.start_us, r.end_us) for r in audit.ranges]):
-        for is_known, parts in ((True, common([(start, end)], inside)), (False, without([(start, end)], inside))):
+        beyond = without([(start, end)], [*inside, *_untold(audit)])
+        for is_known, parts in ((True, common([(start, end)], inside)), (False, beyond)):
             for a, b in parts:
                 logged = sorted({line.source_ref for line in audit.lines if line.start_us < b and line.end_us > a})
                 evidence = {"ledger": UNCOVERED, **({"logged": logged[:4]} if logged else {})}
@@ -138,6 +139,16 @@ def _outside(series: Series, audit: Audit, bounds: Span | None) -> Iterator[Find
                     series, a, b, FindingKind.ROWS_UNCOVERED, Blame.OURS, rows=rows_in(series, audit, a, b),
                     evidence=evidence,
                 )  # fmt: skip
+
+
+def _untold(audit: Audit) -> list[Span]:
+    """Where rows are that a stream brought and tells the ledger of with what follows: the instant in which it began,
+    and what came behind the end of what it told."""
+    told = united(complete(audit))
+    if not told:
+        return []
+    start, end = told[0][0], told[-1][1]
+    return common([(start - 1, start), (end, audit.end_us)], [one for one in audit.flushed if touch(one, told)])
 
 
 def _strays(series: Series, audit: Audit) -> Iterator[Finding]:
@@ -183,7 +194,7 @@ def _counted(known: CoverageRange, audit: Audit) -> tuple[int, bool]:
 
 def _unlogged(series: Series, audit: Audit) -> Iterator[Finding]:
     """Complete ranges that no line of `ingest_log` brought; of a confirmed one, the line must name the file's hash."""
-    every = united((line.start_us, line.end_us) for line in audit.lines)
+    every = united([*((line.start_us, line.end_us) for line in audit.lines), *audit.flushed])
     by_file: dict[str, list[Span]] = {}
     for line in audit.lines:
         if line.source is Source.ARCHIVE and line.sha256:
