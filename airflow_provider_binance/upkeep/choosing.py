@@ -56,13 +56,16 @@ def wanted(
     start: When,
     end: When,
     now_us: Callable[[], int],
+    *,
+    is_checked: bool = True,
 ) -> Wanted:
-    """The arguments, checked. Raises InputError naming the value, the accepted ones and the way out."""
+    """The arguments, checked; `is_checked`: the dataset must be one of which it can be told whether anything is
+    missing. Raises InputError naming the value, the accepted ones and the way out."""
     kind = Market.parse(market) if market else None
     entry = registered(dataset)
     if kind is not None and kind not in entry.markets:
         raise InputError(f"dataset {dataset} does not exist in market {kind}; it has: {' '.join(entry.markets)}")
-    if entry.continuity not in _CHECKED:
+    if is_checked and entry.continuity not in _CHECKED:
         raise InputError(f"dataset {dataset} cannot be checked by this version; it checks: {' '.join(checked())}")
     if (named := names_of(intervals or ())) and not entry.has_interval:
         raise InputError(f"dataset {dataset} has no intervals: leave {' '.join(named)} out", argument="intervals")

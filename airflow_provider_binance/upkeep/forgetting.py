@@ -23,7 +23,8 @@ def forget(
     store: StoreLike = None,
     config: BinanceConfig | None = None,
 ) -> ForgetReport:
-    """Delete rows, coverage, ledger lines and corrections of a selection together; later loads bring it back.
+    """Delete rows, coverage, ledger lines and corrections of a selection together; later loads bring it back, but for
+    what only streams bring (book tickers, mark prices, liquidations).
 
     Each series is one transaction under its lock: rows and ledger go together or stay together. Lines that reach beyond
     the window keep the part outside.
@@ -47,7 +48,9 @@ def forget(
         raise InputError("no symbol given: name one or more, or a pattern such as *USDT; '*' forgets all of the market")
     with Runtime(config, store) as runtime:
         kind = Market.parse(market)
-        words = wanted(market, dataset, symbols, intervals, start, end, lambda: runtime.now_us(kind))
+        words = wanted(
+            market, dataset, symbols, intervals, start, end, lambda: runtime.now_us(kind), is_checked=False
+        )  # fmt: skip
         done = []
         for series in chosen(runtime.store, words):
             window = grid_of(series.interval).align(words.start_us, words.end_us)

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_binance import ingest
 from airflow_provider_binance.config import BinanceConfig
 from airflow_provider_binance.errors import InputError
-from airflow_provider_binance.market import DAY_US
+from airflow_provider_binance.market import DAY_US, iso
 from airflow_provider_binance.records import BookTicker, CoverageRange, Liquidation, MarkPrice, Series, State
 from airflow_provider_binance.records import WriteResult as Result
 from airflow_provider_binance.registry import BOOK_TICKERS, LIQUIDATIONS, MARK_PRICES, Dataset
@@ -97,3 +97,25 @@ def test_coverage_tells_what_is_there(store: Store) -> None:
 
     assert (told.series, told.rows, told.expected) == (series, 3, None)
     assert [piece.state for piece in told.ranges] == ["complete"]
+
+
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda entry: entry.name)
+def test_they_can_be_forgotten(store: Store, store_url: str, dataset: Dataset) -> None:
+    series = [Series("um", dataset.name, name) for name in ("BTCUSDT", "ETHUSDT")]
+    rows = [row(dataset, i * DAY) for i in range(6)]
+    for one in series:
+        known = [CoverageRange(T0, at(6 * DAY), State.COMPLETE, 6)]
+        store.write(batch_of(rows, 0, 6 * DAY, series=one, dataset=dataset, coverage=known))
+
+    def forget(**window: str) -> list[tuple[int, int]]:
+        found = ingest.forget(
+            market="um", dataset=dataset.name, symbols="BTC*", store=store, config=BinanceConfig(), **window
+        )  # fmt: skip
+        return [(one.rows, one.ranges) for one in found.forgotten]
+
+    assert forget(end=iso(T0 + 2 * DAY_US)) == [(2, 1)]
+    [left] = store.coverage(dataset.name, series[:1], T0, at(99 * DAY))[series[0]]
+    assert (left.start_us, left.row_count) == (T0 + 2 * DAY_US, 4)
+    assert forget() == [(4, 1)]
+    assert forget() == []
+    assert plain(store_url, f"SELECT symbol, count(*) FROM {dataset.name} GROUP BY symbol") == [("ETHUSDT", 6)]
