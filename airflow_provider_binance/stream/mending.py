@@ -14,13 +14,15 @@ from airflow_provider_binance.coverage import missing
 from airflow_provider_binance.errors import IngestError, StoreError
 from airflow_provider_binance.market import DAY_US, from_us
 from airflow_provider_binance.records import CoverageRange, Series, State
-from airflow_provider_binance.reports import LoadReport
+from airflow_provider_binance.reports import UNCOVERED, LoadReport
 
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 5.0
 #: So far back is looked for holes that an earlier run left.
 LOOK_BACK_US = 3 * DAY_US
+#: What a load leaves as it was, or finds to be lost.
+_LEFT = frozenset({State.UNAVAILABLE, State.UNPUBLISHED, State.FAILED, UNCOVERED})
 
 
 class Urgency(IntEnum):
@@ -68,6 +70,16 @@ class Mender:
         return sum(hand.rows for hand in self._hands.values())
 
     @property
+    def repaired(self) -> int:
+        """How many windows of a series a repair filled, or found the exchange to have nothing of."""
+        return self._hands[Urgency.REPAIR].repaired
+
+    @property
+    def unavailable(self) -> int:
+        """How many windows of a series have something that no source has any more."""
+        return self._hands[Urgency.REPAIR].unavailable
+
+    @property
     def weight(self) -> int:
         """How much request weight that used."""
         return sum(hand.weight for hand in self._hands.values())
@@ -111,6 +123,8 @@ class _Hand(threading.Thread):
     def __init__(self, load: Callable[..., LoadReport], urgency: Urgency) -> None:
         super().__init__(name=f"mend-{urgency.name.lower()}", daemon=True)
         self.rows = 0
+        self.repaired = 0
+        self.unavailable = 0
         self.weight = 0
         self.requests = 0
         self._load = load
@@ -192,6 +206,10 @@ class _Hand(threading.Thread):
             log.exception("not mended: %s symbols=%s", told, ",".join(symbols))
             return True
         self.requests += 1
+        for one in report.loads:
+            states = {gap.state for gap in one.gaps}
+            self.unavailable += State.UNAVAILABLE in states
+            self.repaired += not (one.error or states & _LEFT)
         self.rows += sum(one.counts.rows_inserted for one in report.loads)
         self.weight += report.weight_used
         log.info("mended: class=%s symbols=%d %s", self._priority, len(symbols), told)

@@ -35,6 +35,8 @@ class Numbers:
     connects: Mapping[str, int] = field(default_factory=dict)
     stale: int = 0
     gaps: int = 0
+    gaps_repaired: int = 0
+    gaps_unavailable: int = 0
     mended_rows: int = 0
     rows: WriteResult = field(default_factory=WriteResult)
     queue: int = 0
@@ -43,6 +45,8 @@ class Numbers:
     silent: Mapping[str, int] = field(default_factory=dict)
     leases: int = 0
     spool: int = 0
+    spool_bytes: int = 0
+    spool_damaged: int = 0
     weight: int = 0
 
 
@@ -80,6 +84,8 @@ class Metrics(Collector):
         yield _gauge("last_event_timestamp_seconds", "Event time of the newest record.", ["market"], now.last_event)
         yield _counter("stale_events", "Records that had come before.", [], {(): now.stale})
         yield _counter("gaps", "Holes that the streams left.", [], {(): now.gaps})
+        yield _counter("gaps_repaired", "Holes that REST or archive filled or explained.", [], {(): now.gaps_repaired})
+        yield _counter("gaps_unavailable", "Holes that nothing can fill.", [], {(): now.gaps_unavailable})
         yield _counter("mended_rows", "Rows that REST or archive gave in their place.", [], {(): now.mended_rows})
         rows = {"inserted": now.rows.rows_inserted, "updated": now.rows.rows_updated,
                 "unchanged": now.rows.rows_unchanged, "kept": now.rows.rows_kept}  # fmt: skip
@@ -88,6 +94,8 @@ class Metrics(Collector):
         yield _gauge("silent_streams", "Streams that say nothing of symbols that trade.", ["market"], now.silent)
         yield _gauge("leases", "Series that are this sidecar's to stream.", [], {(): now.leases})
         yield _gauge("spool_batches", "Batches that wait on the disk for the store.", [], {(): now.spool})
+        yield _gauge("spool_bytes", "Disk that they take.", [], {(): now.spool_bytes})
+        yield _counter("spool_damaged_batches", "Batches that could not be read back.", [], {(): now.spool_damaged})
         yield _counter("used_weight", "Request weight that was used.", [], {(): now.weight})
         yield _gauge("queue_records", "Records that wait for the store.", [], {(): now.queue})
         last = {} if now.last_commit is None else {(): now.last_commit}

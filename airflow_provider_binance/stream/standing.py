@@ -93,6 +93,7 @@ class Standing:
             if newest_us:
                 newest[market] = max(newest.get(market, 0.0), newest_us / SECOND_US)
         flusher = self.flusher
+        spool = self._buffer.spool if isinstance(self._buffer, SpooledBuffer) else None
         return Numbers(
             events=events, odd_frames=odd, last_event=newest, connections=live, connects=connects,
             stale=self._taking.stale, gaps=self._taking.gaps, mended_rows=self._mender.rows,
@@ -101,6 +102,9 @@ class Standing:
             reloads=dict(self.reloading.counts) if self.reloading else {},
             silent=self.listener.counts if self.listener else {},
             leases=len(self.holding.held) if self.holding else 0,
-            spool=len(self._buffer.spool) if isinstance(self._buffer, SpooledBuffer) else 0,
+            gaps_repaired=self._mender.repaired,
+            gaps_unavailable=self._taking.unavailable + self._mender.unavailable,
+            spool=len(spool) if spool is not None else 0, spool_bytes=spool.used_bytes if spool is not None else 0,
+            spool_damaged=spool.damaged if spool is not None else 0,
             weight=self._mender.weight + self.meter.weight,
         )  # fmt: skip

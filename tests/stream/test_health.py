@@ -12,8 +12,14 @@ import pytest
 import requests
 
 from airflow_provider_binance.errors import ConfigError
+from airflow_provider_binance.reports import LoadReport
 from airflow_provider_binance.stream.health import HealthServer
+from airflow_provider_binance.stream.mending import Mender
 from airflow_provider_binance.stream.metrics import PREFIX, Metrics, Numbers, names
+from airflow_provider_binance.stream.spool import Spool
+from airflow_provider_binance.stream.spooling import SpooledBuffer
+from airflow_provider_binance.stream.standing import Standing
+from airflow_provider_binance.stream.taking import Taking
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -118,3 +124,14 @@ def test_every_metric_is_documented() -> None:
     page = (DOCS / "metrics.md").read_text(encoding="utf-8")
     stems = {re.sub("_(bucket|sum|count)$", "", name) for name in names(Metrics(Numbers).registry)}
     assert {name for name in stems if f"`{name}`" not in page} == set()
+
+
+def test_what_the_spool_takes_of_the_disk_is_told(tmp_path: Path) -> None:
+    with Spool(tmp_path, max_bytes=1 << 20) as spool:
+        mender = Mender(lambda **order: LoadReport(()))
+        standing = Standing(SpooledBuffer(10, spool), mender, Taking(lambda items: None, mender.ask))
+        assert (standing.numbers().spool, standing.numbers().spool_bytes) == (0, 0)
+        assert spool.append(b"x" * 5000)
+        numbers = standing.numbers()
+        assert (numbers.spool, numbers.spool_bytes, numbers.spool_damaged) == (1, spool.used_bytes, 0)
+        assert numbers.spool_bytes >= 5000

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_binance.errors import InputError, UnreachableError
 from airflow_provider_binance.market import DAY_US, HOUR_US, to_us
 from airflow_provider_binance.records import CoverageRange, Series, State
-from airflow_provider_binance.reports import LoadReport
+from airflow_provider_binance.reports import LoadReport, RangeReport, SeriesLoad
 from airflow_provider_binance.stream import mending
 from airflow_provider_binance.stream.mending import LOOK_BACK_US, Mender, Urgency, holes
 
@@ -97,3 +97,19 @@ def test_holes_of_the_last_days_are_those_between_what_is_there() -> None:
     found = [((start - NOW) / HOUR_US, (end - NOW) / HOUR_US) for start, end in holes(ranges, NOW)]
     assert LOOK_BACK_US == 3 * DAY_US
     assert found == [(-72, -70), (-60, -58), (-50, -40)]
+
+
+def test_what_became_of_gaps_is_counted() -> None:
+    states = iter([None, State.EXCHANGE_GAP, State.UNAVAILABLE, State.UNPUBLISHED])
+
+    def load(**order: Any) -> LoadReport:
+        state = next(states)
+        gaps = () if state is None else (RangeReport(NOW - 9, NOW, state),)
+        return LoadReport((SeriesLoad(TRADES, NOW - 9, NOW, gaps=gaps),))
+
+    with mender(load) as made:
+        for number in range(4):
+            made.ask(Urgency.REPAIR, TRADES, NOW - HOUR_US - number, NOW)
+        made.start()
+        until(lambda: made.is_idle)
+        assert (made.repaired, made.unavailable) == (2, 1)
