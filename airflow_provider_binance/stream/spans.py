@@ -37,13 +37,16 @@ class Spans:
         `lost` is what the sequences of the series say was not received; it comes before the rows behind it.
         """
         times = rows.times_us() if rows is not None else ()
-        match dataset(series.dataset).continuity:
+        entry = dataset(series.dataset)
+        match entry.continuity:
             case Continuity.GRID:
                 claims = _of_grid(series, times)
             case Continuity.ID:
                 claims = self._of_ids(series, rows) if rows is not None else []
             case Continuity.NONE:
-                claims, lost = self._seen.setdefault(series, Seen()).take(sorted(times), lost)
+                if series not in self._seen:
+                    self._seen[series] = Seen(is_alone=entry.key == (entry.time_column,))
+                claims, lost = self._seen[series].take(sorted(times), lost)
         return [*(_hole(one, now_us) for one in lost), *(_range(claim, now_us) for claim in claims)]
 
     def _of_ids(self, series: Series, rows: Rows) -> list[Claim]:

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 LATE_US = 5 * SECOND_US
 #: A hole stays open for late records of overlapping connections for so long.
 SETTLE_SECONDS = 5.0
+#: Seconds without a trade have klines but no events. They are no gaps: those of so long are asked for at once.
+QUIET_US = 60 * SECOND_US
+_OFTEN_QUIET = frozenset({"1s"})
 #: Who sends nothing for so long after the start is asked by REST what happened before it.
 _PATIENCE_US = 30 * SECOND_US
 
@@ -38,7 +41,8 @@ class _Line:
     """One series: its state machine, and what stands between it and the buffer.
 
     `last` was passed on last; `held` came behind a hole that is open. `covered_us`: where the stored ones end;
-    `begun_us` is when it was begun, `is_first` until the first record comes.
+    `begun_us` is when it was begun, `is_first` until the first record comes. `quiet_us`: where the first quiet second
+    is that was not asked for.
     """
 
     sequence: sequences.Sequence
@@ -49,8 +53,14 @@ class _Line:
     is_streamed_only: bool = False
     is_first: bool = True
     is_asked: bool = False
+    quiet_us: int | None = None
     last: Record | None = None
     held: list[Record] = field(default_factory=list)
+
+    def add_quiet(self, *starts: int) -> None:
+        """No event came of these seconds, and of some behind them."""
+        known = () if self.quiet_us is None else (self.quiet_us,)
+        self.quiet_us = min((*known, *starts), default=None)
 
     def time_us(self, record: Record) -> int:
         """When the row of a record happened."""
@@ -92,8 +102,9 @@ class Taking:
         """Begin a series beside what the ledger knows of it: at the kline that is open now, or at the record that comes
         first. What lies between is a gap, and what is missing within the last days is asked for."""
         known = list(known)
-        covered_us = max((each.end_us for each in known if each.state is State.COMPLETE), default=None)
         sequence, entry = sequence_of(series), dataset(series.dataset)
+        told = {State.COMPLETE, State.UNAVAILABLE} if entry.is_streamed_only else {State.COMPLETE}
+        covered_us = max((each.end_us for each in known if each.state in told), default=None)
         place = columns(series.dataset, Market(series.market)).index(entry.time_column)
         is_numbered = entry.continuity is Continuity.ID
         line = self._lines[series] = _Line(sequence, place, is_numbered, now_us, covered_us, entry.is_streamed_only)
@@ -167,7 +178,14 @@ class Taking:
             late_us = INTERVALS[series.interval].closed_end(now_us, LATE_US)
             if first_us is not None and first_us < late_us:
                 grid.pass_over(late_us)
-                self._ask(Urgency.LIVE, series, first_us, late_us)
+                if series.interval in _OFTEN_QUIET:
+                    self._lines[series].add_quiet(first_us)
+                else:
+                    self._ask(Urgency.LIVE, series, first_us, late_us)
+            line = self._lines[series]
+            if line.quiet_us is not None and line.quiet_us <= late_us - QUIET_US:
+                self._ask(Urgency.LIVE, series, line.quiet_us, late_us)
+                line.quiet_us = None
         for series, line in self._lines.items():
             if not line.is_first or line.covered_us is None or line.is_asked or now_us < line.begun_us + _PATIENCE_US:
                 continue
@@ -185,6 +203,9 @@ class Taking:
         del self._open_since[series]
         line = self._lines[series]
         holes = line.sequence.settle()
+        if series.interval in _OFTEN_QUIET:
+            line.add_quiet(*(start_us for start_us, end_us in holes if end_us - start_us < QUIET_US))
+            holes = [hole for hole in holes if hole[1] - hole[0] >= QUIET_US]
         if line.is_numbered:
             items = self._in_order(series, line)
         else:

@@ -157,3 +157,28 @@ def test_what_is_open_is_written_down_when_a_series_is_dropped_or_all_ends(ends:
     assert room.told == [1, (0, 11), 5]
     assert room.items[1] == Lost(TRADES, NOW, NOW + 11, MISSED)
     assert len(room.asked) == 1
+
+
+def test_seconds_without_a_trade_are_no_gaps_and_are_asked_for_a_minute_at_a_time() -> None:
+    series = Series("spot", "klines", "BTCUSDT", "1s")
+    room = Room(series)
+    for second in range(0, 130, 3):  # of three one has a trade
+        at_us = NOW + second * SECOND_US
+        room.taking.take([Record(series, at_us, at_us, (at_us, *["1"] * 10))], float(second))
+        room.taking.settle(before=second - 5.0)
+        room.taking.ask_late(at_us + SECOND_US)
+    assert (room.taking.gaps, [item for item in room.items if isinstance(item, Lost)]) == (0, [])
+    assert {urgency for urgency, *_ in room.asked} == {Urgency.LIVE}
+    assert [(start - NOW, end - NOW) for _, _, start, end in room.asked] == [
+        (SECOND_US, 62 * SECOND_US), (64 * SECOND_US, 125 * SECOND_US),
+    ]  # fmt: skip
+
+
+def test_seconds_that_a_cut_took_are_a_gap() -> None:
+    series = Series("spot", "klines", "BTCUSDT", "1s")
+    room = Room(series)
+    for second in (0, 200):
+        at_us = NOW + second * SECOND_US
+        room.taking.take([Record(series, at_us, at_us, (at_us, *["1"] * 10))], float(second))
+    room.taking.settle(before=999.0)
+    assert room.asked == [(Urgency.REPAIR, series, NOW + SECOND_US, NOW + 200 * SECOND_US)]
