@@ -22,8 +22,8 @@ Hole = tuple[int, int]
 #: What tells records apart; its first part grows.
 Key = tuple[int, *tuple[int | str | None, ...]]
 
-#: Mark prices come every second.
-MARK_PRICE_SILENCE_US = 5 * SECOND_US // 2
+#: Mark prices come every second: of one that is lost the next comes after two.
+MARK_PRICE_SILENCE_US = 3 * SECOND_US // 2
 
 
 class Verdict(Enum):

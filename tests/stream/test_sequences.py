@@ -132,12 +132,12 @@ def test_only_the_last_keys_are_remembered() -> None:
 def test_a_mark_price_that_stays_out_is_a_gap() -> None:
     series = Series("um", "mark_prices", "BTCUSDT")
     sequence = sequence_of(series)
-    times = [second * SECOND_US for second in (1, 2, 4, 7, 7)]
+    times = [tenths * SECOND_US // 10 for tenths in (10, 20, 34, 54, 54)]
 
     assert [sequence.take(record(series, at, at_us=at)).value for at in times] == [
         "accept", "accept", "accept", "gap", "stale",
     ]  # fmt: skip
-    assert sequence.settle() == [(4 * SECOND_US + 1, 7 * SECOND_US)]
+    assert sequence.settle() == [(34 * SECOND_US // 10 + 1, 54 * SECOND_US // 10)]
 
 
 def test_liquidations_of_one_instant_are_told_apart() -> None:
