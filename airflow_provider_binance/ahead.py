@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
+
+#: A signal that comes just before a thread falls asleep does not wake it (CPython); so long it then waits to be seen.
+_LOOK_SECONDS = 0.5
 
 
 class OneAhead(Iterator[T]):
@@ -23,6 +26,8 @@ class OneAhead(Iterator[T]):
     def __next__(self) -> T:
         if not self._coming.done():
             self._before_waiting()
+        while not wait([self._coming], timeout=_LOOK_SECONDS).done:
+            pass
         item = self._coming.result()
         if item is None:
             raise StopIteration

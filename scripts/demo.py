@@ -133,6 +133,11 @@ def stream_live(extra: Mapping[str, Any]) -> None:
     [(rows,)] = ask("SELECT count(*) FROM klines WHERE interval = '1s'")
     if sidecar.returncode or not progress:
         raise DemoError(f"the stream ended with status {sidecar.returncode} and {rows} rows; see {log_file}")
+    # Seconds without a trade come by REST, a minute at once; those of the last one are left when it ends so soon.
+    repair = [*command[:3], "repair", "--json", *command[command.index("--market") :]]
+    repaired = subprocess.run(repair, check=False, env=environ, capture_output=True, text=True, timeout=60)
+    if repaired.returncode:
+        raise DemoError(f"the repair behind the stream ended with status {repaired.returncode}: {repaired.stderr}")
     for symbol in SYMBOLS:
         ranges = ask(f"SELECT range_start, range_end FROM coverage WHERE symbol = '{symbol}' AND interval = '1s' "
                      "ORDER BY range_start")  # fmt: skip

@@ -217,7 +217,7 @@ def test_a_unique_violation_falls_back_to_the_comparison(url: str, monkeypatch: 
         store.write(klines(50, 60))
         real = postgres_rows._copy
 
-        def late(store: PostgresStore, table: str, parts: Any) -> int:
+        def late(store: PostgresStore, table: str, *parts: Any) -> Any:
             if "klines_data" in table:
                 plain(
                     url,
@@ -225,7 +225,7 @@ def test_a_unique_violation_falls_back_to_the_comparison(url: str, monkeypatch: 
                     "close, volume, taker_buy_base_volume) SELECT '2024-01-01T00:03Z', '2024-01-01T00:03:59.999Z', "
                     "series_id, 3, 1, 1, 1, 1, 1, 1 FROM series",
                 )
-            return real(store, table, parts)
+            return real(store, table, *parts)
 
         monkeypatch.setattr(postgres_rows, "_copy", late)
         assert store.write(klines(0, 10)) == WriteResult(10, rows_inserted=9, rows_updated=1)
